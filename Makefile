@@ -1,0 +1,78 @@
+# spine: build with PGXS. The version stands in spine.control alone.
+EXTENSION   = spine
+EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" spine.control)
+MODULE_big  = spine
+
+OBJS = \
+	extension/spine.o \
+	extension/guc.o \
+	extension/types/nhs_number.o extension/types/nhs_number_core.o \
+	extension/types/snomed_code.o extension/types/snomed_code_core.o \
+	extension/types/ods_code.o extension/types/ods_code_core.o \
+	extension/types/gestation.o extension/types/gestation_core.o \
+	extension/governance/identity.o \
+	extension/governance/caller.o \
+	extension/governance/visible.o \
+	extension/intake/definition.o \
+	extension/intake/value.o \
+	extension/intake/check.o \
+	extension/intake/document.o \
+	extension/intake/batch.o \
+	extension/intake/door_view.o \
+	extension/intake/door_submit.o \
+	extension/exchange/doorbell.o \
+	extension/generate/generate.o \
+	bgworkers/worker.o \
+	bgworkers/launcher.o \
+	bgworkers/courier.o
+
+# until every file of the first build exists
+OBJS := $(foreach o,$(OBJS),$(if $(wildcard $(o:.o=.c)),$(o)))
+
+# The extension script, joined in this order. Each file may rely on those before it.
+SQL_FILES = \
+	sql/header.sql \
+	policies/roles.sql \
+	sql/types.sql \
+	sql/core.sql \
+	sql/organisations.sql \
+	sql/datasets.sql \
+	sql/publish.sql \
+	sql/governance.sql \
+	sql/reading.sql \
+	sql/intake.sql \
+	sql/exchange.sql \
+	sql/generate.sql \
+	sql/create_store.sql
+SQL_FILES := $(foreach f,$(SQL_FILES),$(wildcard $(f)))
+
+# The store script: ordinary objects, run once by spine.create_store().
+STORE_FILES = \
+	sql/store/organisations.sql \
+	sql/store/datasets.sql \
+	sql/store/identity.sql \
+	sql/store/intake.sql \
+	sql/store/governance.sql \
+	sql/store/exchange.sql \
+	policies/store_policies.sql \
+	policies/store_grants.sql
+STORE_FILES := $(foreach f,$(STORE_FILES),$(wildcard $(f)))
+
+DATASET_FILES = $(wildcard datasets/*.json)
+
+DATA_built = spine--$(EXTVERSION).sql
+EXTRA_CLEAN = spine--*.sql
+
+PG_CONFIG ?= pg_config
+# Declared exceptions to -Wextra: PostgreSQL's fmgr and hook signatures leave parameters unused.
+PG_CPPFLAGS = -I$(CURDIR)/extension -isystem $(shell $(PG_CONFIG) --includedir-server) -isystem $(shell $(PG_CONFIG) --includedir)
+PG_CFLAGS   = -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers -Wno-sign-compare -Wno-cast-function-type
+SHLIB_LINK  = -lpq -Wl,--version-script=$(CURDIR)/extension/exports.map
+with_llvm   = no
+
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+spine--$(EXTVERSION).sql: $(SQL_FILES) $(STORE_FILES) $(DATASET_FILES) sql/assemble.sh Makefile spine.control
+	sh sql/assemble.sh '$(EXTVERSION)' '$(SQL_FILES)' '$(STORE_FILES)' '$(DATASET_FILES)' > $@.new
+	mv $@.new $@

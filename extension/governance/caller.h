@@ -1,0 +1,45 @@
+/*
+ * caller.h
+ *		Who is asking. Always the role in force outside every security-definer
+ *		function (GetOuterUserId), looked up in spine.member and spine.system
+ *		through a cache that any change of those tables marks stale.
+ */
+#ifndef SPINE_CALLER_H
+#define SPINE_CALLER_H
+
+#include "postgres.h"
+
+/* what a system's kind allows (see docs/architecture.md, "Client kinds") */
+#define SPINE_MAY_READ		0x01
+#define SPINE_MAY_WRITE		0x02
+
+typedef struct SpineMembership
+{
+	char	   *organisation;
+	char	   *duty;			/* clinician, analyst, governor, operator */
+} SpineMembership;
+
+typedef struct SpineCaller
+{
+	Oid			role;			/* GetOuterUserId() when this was filled */
+	char		role_name[NAMEDATALEN];
+	int			nmemberships;
+	SpineMembership *memberships;
+	/* the supplier's system of this role; organisation is NULL where it has none */
+	char	   *organisation;
+	char	   *system;
+	char	   *kind;
+	int			rights;			/* SPINE_MAY_xxx of the kind */
+	/* organisations whose own rows the role may read: theirs and what is below them */
+	int			nreadable;
+	char	  **readable;
+	Datum		readable_array; /* the same as text[], for spine.my_organisations() */
+} SpineCaller;
+
+/* The caller, filled from the cache; never NULL, empty for a stranger. Valid until the next call. */
+extern const SpineCaller *spine_caller_get(void);
+
+/* Is any governor membership for this organisation held? */
+extern bool spine_caller_has_duty(const char *organisation, const char *duty);
+
+#endif							/* SPINE_CALLER_H */

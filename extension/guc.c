@@ -1,0 +1,63 @@
+/*
+ * guc.c
+ *		The settings of spine, all of them. None can be set by an ordinary role.
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "utils/guc.h"
+
+#include "guc.h"
+
+char	   *spine_network_key_file = NULL;
+char	   *spine_databases = NULL;
+int			spine_open_minutes = 60;
+int			spine_courier_interval = 1000;
+int			spine_courier_batch = 1000;
+
+void
+spine_guc_define(void)
+{
+	DefineCustomStringVariable("spine.network_key_file",
+							   "File that holds the key from which patient ids are made.",
+							   "The same content on every node of a network; readable by the server's user alone.",
+							   &spine_network_key_file,
+							   "",
+							   PGC_SIGHUP,
+							   GUC_SUPERUSER_ONLY,
+							   NULL, NULL, NULL);
+	DefineCustomStringVariable("spine.databases",
+							   "Databases in which a courier runs, comma-separated.",
+							   NULL,
+							   &spine_databases,
+							   "",
+							   PGC_SIGHUP,
+							   0,
+							   NULL, NULL, NULL);
+	DefineCustomIntVariable("spine.open_minutes",
+							"How long an opened record stays open.",
+							NULL,
+							&spine_open_minutes,
+							60, 1, 24 * 60,
+							PGC_SUSET,
+							GUC_UNIT_MIN,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("spine.courier_interval",
+							"How often the courier looks at the ledger when nobody rings.",
+							NULL,
+							&spine_courier_interval,
+							1000, 10, INT_MAX,
+							PGC_SIGHUP,
+							GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("spine.courier_batch",
+							"The most records in one batch to a neighbour.",
+							NULL,
+							&spine_courier_batch,
+							1000, 1, 100000,
+							PGC_SIGHUP,
+							0,
+							NULL, NULL, NULL);
+	MarkGUCPrefixReserved("spine");
+}

@@ -1,0 +1,29 @@
+/*
+ * spine.c
+ *		Where the library starts.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+
+#include "guc.h"
+#include "exchange/doorbell.h"
+#include "../bgworkers/worker.h"
+
+PG_MODULE_MAGIC;
+
+PGDLLEXPORT void _PG_init(void);
+
+void
+_PG_init(void)
+{
+	spine_guc_define();
+
+	/* workers and their shared memory exist only where the server preloads us */
+	if (process_shared_preload_libraries_in_progress)
+	{
+		spine_doorbell_request();
+		spine_launcher_register();
+	}
+}

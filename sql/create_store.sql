@@ -1,0 +1,39 @@
+CREATE FUNCTION spine.store_script() RETURNS text
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	AS $script$ SELECT
+@STORE_SCRIPT@
+$script$;
+REVOKE EXECUTE ON FUNCTION spine.store_script() FROM PUBLIC;
+COMMENT ON FUNCTION spine.store_script() IS 'The script that spine.create_store runs.';
+
+CREATE FUNCTION spine.create_store(organisation text, node text DEFAULT NULL) RETURNS uuid
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $create$
+DECLARE
+	the_store uuid := spine.uuid_v7();
+	own_code text := organisation::spine.ods_code::text;
+BEGIN
+	IF NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER) THEN
+		RAISE EXCEPTION 'only a superuser may create the store'
+			USING ERRCODE = 'insufficient_privilege';
+	END IF;
+	IF pg_catalog.to_regclass('spine.store') IS NOT NULL THEN
+		RAISE EXCEPTION 'this database has a store already'
+			USING ERRCODE = 'duplicate_object',
+				  HINT = 'A node is one database with one store. Use spine.host_organisation() to host a further organisation.';
+	END IF;
+	SET LOCAL ROLE spine_owner;
+	EXECUTE spine.store_script();
+	INSERT INTO spine.store (store_id, node, spine_version)
+		VALUES (the_store, coalesce(node, own_code), '@VERSION@');
+	INSERT INTO spine.node (name, is_self) VALUES (coalesce(node, own_code), true);
+	INSERT INTO spine.organisation (code, name, kind) VALUES (own_code, own_code, 'trust');
+	INSERT INTO spine.node_organisation (organisation, node) VALUES (own_code, coalesce(node, own_code));
+	RESET ROLE;
+	RETURN the_store;
+END
+$create$;
+REVOKE EXECUTE ON FUNCTION spine.create_store(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION spine.create_store(text, text) IS
+	'Makes this database a node: every table, view, policy and trigger of the store, as ordinary objects owned by spine_owner. organisation: ODS code of the organisation hosted here first. node: name of this node, by default that code. Returns the store''s id. Superuser only, once.';

@@ -1,0 +1,1 @@
+-- The delivery ledger and the state of the links.
