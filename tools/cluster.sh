@@ -1,3 +1,5 @@
+# shellcheck shell=sh
+#
 # cluster.sh: throw-away PostgreSQL clusters, for ./spine, the demo and the benches. To be
 # sourced by a POSIX shell; runs as whoever calls, who must not be root.
 #
