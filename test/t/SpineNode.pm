@@ -1,0 +1,137 @@
+# SpineNode.pm: a spine node for TAP tests.
+#
+#   my $ryj = SpineNode->new('ryj', organisation => 'RYJ', dataset => 'maternity 2.0');
+#   my $rqm = SpineNode->new('rqm', organisation => 'RQM', dataset => 'maternity 2.0');
+#   $ryj->connect_to($rqm);
+#   is($ryj->sql('SELECT node FROM spine.store'), 'RYJ', '...');
+#
+# new() makes and starts a cluster (a PostgreSQL::Test::Cluster) that runs the staged build, with
+# the network key that all nodes of a run share and a database spine with the extension in
+# it, where the courier runs. Further parameters:
+#   organisation   makes a store for it; without, there is none
+#   dataset        'NAME VERSION', or a list of them, published after that
+#   organisations  a true value loads the national file first, when the run has it
+#   conf           lines of postgresql.conf
+#   fsync          a true value leaves fsync on, for tests that crash the machine
+#   start          0: neither started nor filled, only initialised
+package SpineNode;
+
+use strict;
+use warnings;
+
+use parent 'PostgreSQL::Test::Cluster';
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+use constant DATABASE => 'spine';
+
+# the superuser of these clusters, whoever runs them
+$ENV{PGUSER} = 'postgres';
+
+sub new
+{
+	my ($class, $name, %with) = @_;
+	my $self = $class->SUPER::new($name);
+
+	$self->init(extra => [ '-U', 'postgres', '--encoding=UTF8', '--locale=C.UTF-8' ]);
+	my @conf = (
+		"shared_preload_libraries = '$ENV{SPINE_LIB}'",
+		"spine.network_key_file = '$ENV{SPINE_KEY}'",
+		"spine.databases = '" . DATABASE . "'",
+		'wal_level = replica',
+		'max_connections = 40',
+		'restart_after_crash = on',
+		"timezone = 'Europe/London'");
+	push @conf, 'fsync = on' if $with{fsync};
+	push @conf, $with{conf} if defined $with{conf};
+	$self->append_conf('postgresql.conf', join("\n", @conf, ''));
+	$self->append_conf('postgresql.conf', "extension_destdir = '$ENV{SPINE_STAGE}'")
+	  if system("$ENV{SPINE_BINDIR}/postgres -C extension_destdir -D '" . $self->data_dir . "' >/dev/null 2>&1") == 0;
+	return $self if defined $with{start} && !$with{start};
+
+	$self->start;
+	$self->safe_psql('postgres', 'CREATE DATABASE ' . DATABASE);
+	$self->sql('SET client_min_messages = warning; CREATE EXTENSION spine CASCADE');
+	$self->create_store(%with) if $with{organisation};
+	return $self;
+}
+
+# The store and what stands in it from the first.
+sub create_store
+{
+	my ($self, %with) = @_;
+	$self->sql("SELECT spine.create_store('$with{organisation}')");
+	$self->sql("SELECT spine.load_organisations('$ENV{SPINE_ODS_FILE}')")
+	  if $with{organisations} && $ENV{SPINE_ODS_FILE};
+	for my $dataset (ref $with{dataset} ? @{ $with{dataset} } : $with{dataset} // ())
+	{
+		my ($name, $version) = split ' ', $dataset;
+		$self->sql("SELECT spine.publish_dataset('$name', '$version')");
+	}
+	return;
+}
+
+# sql(QUERY): in database spine, as superuser; the output, unaligned; dies at an error.
+sub sql
+{
+	my ($self, $query) = @_;
+	return $self->sql_as('postgres', $query);
+}
+
+# sql_as(ROLE, QUERY): the same as a role that can log in.
+sub sql_as
+{
+	my ($self, $role, $query) = @_;
+	my ($code, $out, $err) = $self->psql_as($role, $query);
+	die "as $role on " . $self->name . ": $err\nin: $query\n" if $code != 0;
+	return $out;
+}
+
+# psql_as(ROLE, QUERY): exit code of psql, output and errors with their SQLSTATE.
+sub psql_as
+{
+	my ($self, $role, $query) = @_;
+	my ($out, $err);
+	my $code = $self->psql(DATABASE, $query, stdout => \$out, stderr => \$err,
+		extra_params => [ '-U', $role, '-v', 'VERBOSITY=verbose' ]);
+	return ($code, $out, $err);
+}
+
+# refused(ROLE, QUERY): the SQLSTATE of the error that it raises, '' when it raises none.
+sub refused
+{
+	my ($self, $role, $query) = @_;
+	my ($code, $out, $err) = $self->psql_as($role, $query);
+	return '' if $code == 0;
+	return $err =~ /(?:ERROR|FATAL):  ([0-9A-Z]{5}):/ ? $1 : $err;
+}
+
+# conninfo(ROLE): how to reach the node's database as this role.
+sub conninfo
+{
+	my ($self, $role) = @_;
+	return sprintf("host=%s port=%d dbname=%s user=%s", $self->host, $self->port, DATABASE, $role);
+}
+
+# wait_for(QUERY, [EXPECTED, [SECONDS]]): asks until the answer is EXPECTED (t); the
+# milliseconds that took, undef when it did not come.
+sub wait_for
+{
+	my ($self, $query, $expected, $seconds) = @_;
+	$expected //= 't';
+	my $start = time;
+	my $got;
+	do
+	{
+		$got = $self->sql($query);
+		return 1000 * (time - $start) if $got eq $expected;
+		sleep 0.05;
+	} while time - $start < ($seconds // 60);
+	diag("waited on " . $self->name . " for $expected, last seen $got: $query");
+	return undef;
+}
+
+1;
