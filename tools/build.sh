@@ -43,7 +43,7 @@ build() {
 		[ "$jobs" -le 4 ] || jobs=4
 		if ! make -C "$builds/$id/source" -j "$jobs" PG_CONFIG="$PG_CONFIG" > "$builds/log" 2>&1 ||
 			! make -C "$builds/$id/source" install DESTDIR="$stage" PG_CONFIG="$PG_CONFIG" >> "$builds/log" 2>&1; then
-			grep -nE '(error|warning|\*\*\*)' "$builds/log" | head -n 20 >&2
+			grep -E '(: error|error:|warning:|undefined|\*\*\*)' "$builds/log" | head -n 20 >&2
 			die "the build failed; all it said is in $builds/log"
 		fi
 		rm -rf "$builds/$id/source"

@@ -18,14 +18,14 @@ use POSIX qw(WNOHANG setpgid);
 use TAP::Parser;
 use Time::HiRes qw(sleep time);
 
-my ($jobs, $timeout) = (2, 0);
-GetOptions('jobs=i' => \$jobs, 'timeout:i' => \$timeout) or exit 2;
-$timeout ||= 600;
+my ($jobs, $timeout) = (2, 600);
+GetOptions('jobs=i' => \$jobs, 'timeout=i' => \$timeout) or exit 2;
 
 my $tools = dirname(abs_path($0));
 my $out = "$ENV{SPINE_RUN}/out";
-my $modules = `$ENV{PG_CONFIG} --pgxs`;
-$modules =~ s,/makefiles/pgxs\.mk\s*\z,/test/perl,;
+(my $pgxs = `$ENV{PG_CONFIG} --pgxs`) =~ s,/makefiles/pgxs\.mk\s*\z,,;
+my $modules = "$pgxs/test/perl";
+$ENV{PG_REGRESS} = "$pgxs/test/regress/pg_regress";
 make_path($out);
 $| = 1;
 
@@ -101,7 +101,7 @@ sub finish
 	my $run = delete $running{$pid};
 	my $seconds = time - $run->{start};
 	kill 'KILL', -$pid;    # whatever it left behind
-	my $tap = slurp("$run->{base}.out");
+	my $tap = slurp("$run->{base}.out") || "\n";
 	my $parser = TAP::Parser->new({ tap => $tap, ignore_exit => 1 });
 	my (@trouble, $show);
 	while (my $result = $parser->next)
