@@ -13,6 +13,7 @@
 char	   *spine_network_key_file = NULL;
 char	   *spine_databases = NULL;
 int			spine_open_minutes = 60;
+int			spine_openings_mark = 0;
 int			spine_courier_interval = 1000;
 int			spine_courier_batch = 1000;
 
@@ -42,6 +43,20 @@ spine_guc_define(void)
 							60, 1, 24 * 60,
 							PGC_SUSET,
 							GUC_UNIT_MIN,
+							NULL, NULL, NULL);
+
+	/*
+	 * Set by opening a record. Its use is that RESET ALL and DISCARD ALL put it
+	 * back to zero, from which governance/visible.c sees that a pooler hands the
+	 * connection on.
+	 */
+	DefineCustomIntVariable("spine.openings_mark",
+							"Shows that opened records belong to the present use of this connection.",
+							NULL,
+							&spine_openings_mark,
+							0, 0, INT_MAX,
+							PGC_SUSET,
+							GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("spine.courier_interval",
 							"How often the courier looks at the ledger when nobody rings.",
