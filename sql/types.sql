@@ -103,11 +103,16 @@ CREATE FUNCTION spine.nhs_number(bigint) RETURNS spine.nhs_number
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
 	AS 'MODULE_PATHNAME', 'spine_nhs_number_from_int8';
 COMMENT ON FUNCTION spine.nhs_number(bigint) IS 'The NHS number of this value; raises 22P02 where it is none.';
+CREATE FUNCTION spine.nhs_number(integer) RETURNS spine.nhs_number
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'spine_nhs_number_from_int4';
+COMMENT ON FUNCTION spine.nhs_number(integer) IS 'The same of a value that integer can hold.';
 
 -- explicit both ways: a number that identifies somebody does not become text by the way
 CREATE CAST (text AS spine.nhs_number) WITH INOUT;
 CREATE CAST (spine.nhs_number AS text) WITH INOUT;
 CREATE CAST (bigint AS spine.nhs_number) WITH FUNCTION spine.nhs_number(bigint);
+CREATE CAST (integer AS spine.nhs_number) WITH FUNCTION spine.nhs_number(integer);
 CREATE CAST (spine.nhs_number AS bigint) WITHOUT FUNCTION;
 
 CREATE FUNCTION spine.nhs_number_range(spine.nhs_number) RETURNS text
@@ -223,10 +228,15 @@ CREATE FUNCTION spine.snomed_code(bigint) RETURNS spine.snomed_code
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
 	AS 'MODULE_PATHNAME', 'spine_snomed_code_from_int8';
 COMMENT ON FUNCTION spine.snomed_code(bigint) IS 'The SNOMED CT identifier of this value; raises 22P02 where it is none.';
+CREATE FUNCTION spine.snomed_code(integer) RETURNS spine.snomed_code
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'spine_snomed_code_from_int4';
+COMMENT ON FUNCTION spine.snomed_code(integer) IS 'The same of a value that integer can hold.';
 
 CREATE CAST (text AS spine.snomed_code) WITH INOUT;
 CREATE CAST (spine.snomed_code AS text) WITH INOUT;
 CREATE CAST (bigint AS spine.snomed_code) WITH FUNCTION spine.snomed_code(bigint);
+CREATE CAST (integer AS spine.snomed_code) WITH FUNCTION spine.snomed_code(integer);
 CREATE CAST (spine.snomed_code AS bigint) WITHOUT FUNCTION;
 
 CREATE FUNCTION spine.snomed_partition(spine.snomed_code) RETURNS text

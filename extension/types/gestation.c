@@ -32,9 +32,8 @@ spine_gestation_in(PG_FUNCTION_ARGS)
 
 	if (unlikely(fault != SPINE_GESTATION_OK))
 		spine_ereturn(fcinfo->context, (Datum) 0,
-					  (errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-					   errmsg("invalid gestation \"%.*s%s\": %s",
-							  spine_shown(text, length), spine_gestation_error_text(fault))));
+					  spine_value_fault(ERRCODE_INVALID_TEXT_REPRESENTATION, "gestation",
+										text, length, spine_gestation_error_text(fault)));
 	PG_RETURN_INT32(days);
 }
 

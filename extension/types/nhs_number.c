@@ -20,6 +20,7 @@ PG_FUNCTION_INFO_V1(spine_nhs_number_in);
 PG_FUNCTION_INFO_V1(spine_nhs_number_out);
 PG_FUNCTION_INFO_V1(spine_nhs_number_recv);
 PG_FUNCTION_INFO_V1(spine_nhs_number_from_int8);
+PG_FUNCTION_INFO_V1(spine_nhs_number_from_int4);
 PG_FUNCTION_INFO_V1(spine_nhs_number_range);
 PG_FUNCTION_INFO_V1(spine_is_repeated);
 
@@ -52,26 +53,34 @@ spine_nhs_number_out(PG_FUNCTION_ARGS)
 	PG_RETURN_CSTRING(text);
 }
 
+static int64
+checked(int64 value, int sqlstate)
+{
+	spine_nhs_number_error fault = spine_nhs_number_check(value);
+
+	if (fault != SPINE_NHS_NUMBER_OK)
+		ereport(ERROR, nhs_number_fault(sqlstate, fault));
+	return value;
+}
+
 Datum
 spine_nhs_number_recv(PG_FUNCTION_ARGS)
 {
 	int64		value = pq_getmsgint64((StringInfo) PG_GETARG_POINTER(0));
-	spine_nhs_number_error fault = spine_nhs_number_check(value);
 
-	if (fault != SPINE_NHS_NUMBER_OK)
-		ereport(ERROR, nhs_number_fault(ERRCODE_INVALID_BINARY_REPRESENTATION, fault));
-	PG_RETURN_INT64(value);
+	PG_RETURN_INT64(checked(value, ERRCODE_INVALID_BINARY_REPRESENTATION));
 }
 
 Datum
 spine_nhs_number_from_int8(PG_FUNCTION_ARGS)
 {
-	int64		value = PG_GETARG_INT64(0);
-	spine_nhs_number_error fault = spine_nhs_number_check(value);
+	PG_RETURN_INT64(checked(PG_GETARG_INT64(0), ERRCODE_INVALID_TEXT_REPRESENTATION));
+}
 
-	if (fault != SPINE_NHS_NUMBER_OK)
-		ereport(ERROR, nhs_number_fault(ERRCODE_INVALID_TEXT_REPRESENTATION, fault));
-	PG_RETURN_INT64(value);
+Datum
+spine_nhs_number_from_int4(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(checked(PG_GETARG_INT32(0), ERRCODE_INVALID_TEXT_REPRESENTATION));
 }
 
 Datum

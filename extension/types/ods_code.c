@@ -21,9 +21,7 @@ PG_FUNCTION_INFO_V1(spine_ods_code_recv);
 PG_FUNCTION_INFO_V1(spine_ods_code_from_text);
 
 #define ods_code_fault(sqlstate, fault, text, length) \
-	(errcode(sqlstate), \
-	 errmsg("invalid ODS code \"%.*s%s\": %s", \
-			spine_shown(text, length), spine_ods_code_error_text(fault)))
+	spine_value_fault(sqlstate, "ODS code", text, length, spine_ods_code_error_text(fault))
 
 Datum
 spine_ods_code_in(PG_FUNCTION_ARGS)

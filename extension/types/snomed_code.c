@@ -18,6 +18,7 @@
 PG_FUNCTION_INFO_V1(spine_snomed_code_in);
 PG_FUNCTION_INFO_V1(spine_snomed_code_recv);
 PG_FUNCTION_INFO_V1(spine_snomed_code_from_int8);
+PG_FUNCTION_INFO_V1(spine_snomed_code_from_int4);
 PG_FUNCTION_INFO_V1(spine_snomed_partition);
 PG_FUNCTION_INFO_V1(spine_is_concept);
 PG_FUNCTION_INFO_V1(spine_is_description);
@@ -33,9 +34,8 @@ spine_snomed_code_in(PG_FUNCTION_ARGS)
 
 	if (unlikely(fault != SPINE_SNOMED_CODE_OK))
 		spine_ereturn(fcinfo->context, (Datum) 0,
-					  (errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-					   errmsg("invalid SNOMED CT code \"%.*s%s\": %s",
-							  spine_shown(text, length), spine_snomed_code_error_text(fault))));
+					  spine_value_fault(ERRCODE_INVALID_TEXT_REPRESENTATION, "SNOMED CT code",
+										text, length, spine_snomed_code_error_text(fault)));
 	PG_RETURN_INT64(value);
 }
 
@@ -45,10 +45,12 @@ checked(int64 value, int sqlstate)
 	spine_snomed_code_error fault = spine_snomed_code_check(value);
 
 	if (fault != SPINE_SNOMED_CODE_OK)
-		ereport(ERROR,
-				(errcode(sqlstate),
-				 errmsg("invalid SNOMED CT code \"%lld\": %s",
-						(long long) value, spine_snomed_code_error_text(fault))));
+	{
+		char	   *text = psprintf("%lld", (long long) value);
+
+		ereport(ERROR, spine_value_fault(sqlstate, "SNOMED CT code",
+										 text, strlen(text), spine_snomed_code_error_text(fault)));
+	}
 	return value;
 }
 
@@ -64,6 +66,12 @@ Datum
 spine_snomed_code_from_int8(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_INT64(checked(PG_GETARG_INT64(0), ERRCODE_INVALID_TEXT_REPRESENTATION));
+}
+
+Datum
+spine_snomed_code_from_int4(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(checked(PG_GETARG_INT32(0), ERRCODE_INVALID_TEXT_REPRESENTATION));
 }
 
 Datum
