@@ -64,7 +64,7 @@ sub create_store
 {
 	my ($self, %with) = @_;
 	$self->sql("SELECT spine.create_store('$with{organisation}')");
-	$self->sql("SELECT spine.load_organisations('$ENV{SPINE_ODS_FILE}')")
+	$self->sql("SELECT spine.load_organisations(pg_catalog.pg_read_file('$ENV{SPINE_ODS_FILE}'))")
 	  if $with{organisations} && $ENV{SPINE_ODS_FILE};
 	for my $dataset (ref $with{dataset} ? @{ $with{dataset} } : $with{dataset} // ())
 	{
