@@ -28,6 +28,8 @@ BEGIN
 END
 $roles$;
 
-GRANT USAGE, CREATE ON SCHEMA spine TO spine_owner;
+GRANT USAGE ON SCHEMA spine TO spine_owner;
+-- a view can only be handed to a role that may create in its schema
+GRANT CREATE ON SCHEMA spine TO spine_owner WITH GRANT OPTION;
 GRANT USAGE ON SCHEMA spine TO spine_reader, spine_member, spine_supplier, spine_governor,
 	spine_operator, spine_neighbour;

@@ -2,7 +2,8 @@
 # Joins the pieces of the extension script and writes it to standard output.
 #   assemble.sh VERSION 'SQL FILES' 'STORE FILES' 'DATA-SET FILES'
 # A line @STORE_SCRIPT@ in an SQL file becomes the store script, and
-# @SHIPPED_DATASETS@ the shipped definitions, one VALUES row each; both inside dollar quotes.
+# @SHIPPED_DATASETS@ the shipped definitions, further VALUES rows, each with a comma before it;
+# both stand inside dollar quotes.
 set -eu
 version=$1 sql_files=$2 store_files=$3 dataset_files=$4
 
@@ -13,12 +14,10 @@ store_script() {
 }
 
 shipped_datasets() {
-	comma=' '
 	for f in $dataset_files; do
-		printf '\t%s ($spine_json$' "$comma"
+		printf '\t, ($spine_json$'
 		cat "$f"
 		printf '$spine_json$::pg_catalog.jsonb)\n'
-		comma=','
 	done
 }
 

@@ -4,6 +4,7 @@ CREATE FUNCTION spine.store_script() RETURNS text
 @STORE_SCRIPT@
 $script$;
 REVOKE EXECUTE ON FUNCTION spine.store_script() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION spine.store_script() TO spine_owner;
 COMMENT ON FUNCTION spine.store_script() IS 'The script that spine.create_store runs.';
 
 CREATE FUNCTION spine.create_store(organisation text, node text DEFAULT NULL) RETURNS uuid
