@@ -1,0 +1,1377 @@
+/*
+ * batch.c
+ *		Resolves and stores up to SPINE_BATCH_ROWS records of one group.
+ *
+ * Adding a record looks up whether the system sent this local_record_id
+ * before, so that its record_id is known at once (RETURNING needs it). The
+ * flush then works on the batch as a set: one query tells the patient, the
+ * episode and the relationships of every record; what is new (aliases,
+ * episodes, relationships, links) is inserted; the rows go into the group
+ * table. Its triggers append history and deliveries.
+ *
+ * Everything runs as spine_owner with saved generic plans that may only use
+ * indexes: a plan made while the tables were small must not scan them once
+ * they have grown in the same transaction.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/datum.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/queryenvironment.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+
+#include "errors.h"
+#include "governance/identity.h"
+#include "intake/intake.h"
+#include "intake/plans.h"
+
+#define HASH_SLOTS			2048	/* a power of two above SPINE_BATCH_ROWS */
+#define RESOLVE_ATTEMPTS	3
+
+typedef struct SpineGroupPlans
+{
+	SPIPlanPtr	resolve;
+	SPIPlanPtr	insert;
+	SPIPlanPtr	update;
+	SPIPlanPtr	delete;
+} SpineGroupPlans;
+
+typedef struct SpineBatchRow
+{
+	Datum	   *values;
+	bool	   *nulls;
+	pg_uuid_t	record_id;
+	bool		existing;		/* the system sent this local_record_id before */
+	bool		same_items;		/* and with the same items */
+	bool		has_old_patient;
+	pg_uuid_t	old_patient;
+	bool		has_old_episode;
+	pg_uuid_t	old_episode;
+
+	/* whom the supplier says it is about */
+	bool		has_number_patient;
+	pg_uuid_t	number_patient; /* from the NHS number */
+	char	   *local_patient_id;
+	char	   *local_episode_id;
+	char	   *local_record_id;
+	char	   *parent_key;
+	bool		has_anchor;
+	int32		anchor;
+	bool		keeps_subject;	/* an update that names nobody stays with its patient */
+
+	/* what the flush finds */
+	bool		has_patient;
+	pg_uuid_t	patient;
+	bool		has_alias;
+	pg_uuid_t	alias_patient;
+	bool		has_episode;
+	pg_uuid_t	episode;
+	bool		has_episode_alias;
+	bool		parent_found;
+	bool		has_mother;		/* the parent record's patient, where it is another person */
+	pg_uuid_t	mother;
+	bool		has_mother_episode;
+	pg_uuid_t	mother_episode;
+	bool		known_to_owner; /* the owner has an episode relationship already */
+	bool		may_be_shared;	/* its audience is worth computing */
+
+	bool		rejected;
+	bool		unchanged;
+	List	   *findings;
+	const char *raw;
+	int			raw_length;
+	int			n;
+} SpineBatchRow;
+
+struct SpineBatch
+{
+	SpineGroup *group;
+	char	   *owner;
+	char	   *source_system;
+	MemoryContext context;		/* of the batch itself */
+	MemoryContext flush_context;	/* reset after each flush */
+	int			nrows;
+	SpineBatchRow *rows;
+	SpineBatchRow *by_local_id[HASH_SLOTS];
+	int			ndeletes;
+	pg_uuid_t  *deletes;
+};
+
+/* Plans that do not depend on the group. */
+static SPIPlanPtr plan_alias = NULL;
+static SPIPlanPtr plan_identity_link = NULL;
+static SPIPlanPtr plan_episode_find = NULL;
+static SPIPlanPtr plan_episode_alias = NULL;
+static SPIPlanPtr plan_episode_insert = NULL;
+static SPIPlanPtr plan_episode_anchor = NULL;
+static SPIPlanPtr plan_relationship = NULL;
+static SPIPlanPtr plan_family_link = NULL;
+static SPIPlanPtr plan_episode_link = NULL;
+static SPIPlanPtr plan_audience = NULL;
+static SPIPlanPtr plan_finding_delete = NULL;
+static SPIPlanPtr plan_finding_insert = NULL;
+
+void
+spine_plans_free(SpineGroup *group)
+{
+	SpineGroupPlans *plans = group->plans;
+
+	if (plans == NULL)
+		return;
+	if (plans->resolve)
+		SPI_freeplan(plans->resolve);
+	if (plans->insert)
+		SPI_freeplan(plans->insert);
+	if (plans->update)
+		SPI_freeplan(plans->update);
+	if (plans->delete)
+		SPI_freeplan(plans->delete);
+	group->plans = NULL;
+}
+
+SpineBatch *
+spine_batch_create(SpineGroup *group, const char *owner, const char *source_system,
+				   MemoryContext parent)
+{
+	MemoryContext context = AllocSetContextCreate(parent, "spine batch", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	SpineBatch *batch = palloc0(sizeof(SpineBatch));
+
+	batch->context = context;
+	batch->flush_context = AllocSetContextCreate(context, "spine batch rows", ALLOCSET_DEFAULT_SIZES);
+	batch->group = group;
+	batch->owner = pstrdup(owner);
+	batch->source_system = pstrdup(source_system);
+	batch->rows = palloc(sizeof(SpineBatchRow) * SPINE_BATCH_ROWS);
+	batch->deletes = palloc(sizeof(pg_uuid_t) * SPINE_BATCH_ROWS);
+	MemoryContextSwitchTo(old);
+	return batch;
+}
+
+void
+spine_batch_free(SpineBatch *batch)
+{
+	MemoryContextDelete(batch->context);
+}
+
+int
+spine_batch_count(const SpineBatch *batch)
+{
+	return batch->nrows + batch->ndeletes;
+}
+
+MemoryContext
+spine_batch_context(SpineBatch *batch)
+{
+	return batch->flush_context;
+}
+
+/*
+ * Rows of a batch by some key: open addressing, never more than
+ * SPINE_BATCH_ROWS entries. Returns the slot of a row with the same key, or
+ * the free one where it would go.
+ */
+typedef bool (*same_key) (const SpineBatch *batch, const SpineBatchRow *a, const SpineBatchRow *b);
+
+static SpineBatchRow **
+find_row(const SpineBatch *batch, SpineBatchRow **slots, uint32 hash,
+		 const SpineBatchRow *row, same_key same)
+{
+	for (;; hash++)
+	{
+		SpineBatchRow **slot = &slots[hash & (HASH_SLOTS - 1)];
+
+		if (*slot == NULL || same(batch, *slot, row))
+			return slot;
+	}
+}
+
+static uint32
+hash_text(const char *text)
+{
+	return hash_bytes((const unsigned char *) text, strlen(text));
+}
+
+static bool
+same_uuid(const pg_uuid_t *a, const pg_uuid_t *b)
+{
+	return memcmp(a, b, UUID_LEN) == 0;
+}
+
+static bool
+same_local_record(const SpineBatch *batch, const SpineBatchRow *a, const SpineBatchRow *b)
+{
+	return strcmp(a->local_record_id, b->local_record_id) == 0;
+}
+
+static bool
+same_local_patient(const SpineBatch *batch, const SpineBatchRow *a, const SpineBatchRow *b)
+{
+	return strcmp(a->local_patient_id, b->local_patient_id) == 0;
+}
+
+static bool
+same_local_episode(const SpineBatch *batch, const SpineBatchRow *a, const SpineBatchRow *b)
+{
+	return strcmp(a->local_episode_id, b->local_episode_id) == 0;
+}
+
+/* one person, and anchors that do not tell two episodes apart */
+static bool
+same_episode(const SpineBatch *batch, const SpineBatchRow *a, const SpineBatchRow *b)
+{
+	return same_uuid(&a->patient, &b->patient) &&
+		(!a->has_anchor || !b->has_anchor ||
+		 abs(a->anchor - b->anchor) <= batch->group->episode_window);
+}
+
+/* Does the batch hold a record of this local_record_id? Then it must be flushed first. */
+bool
+spine_batch_holds(SpineBatch *batch, const SpineRecord *record)
+{
+	SpineBatchRow key;
+
+	key.local_record_id = record->local_record_id;
+	return *find_row(batch, batch->by_local_id, hash_text(key.local_record_id), &key, same_local_record) != NULL;
+}
+
+/* Do the items in the stored tuple equal those of the record? */
+static bool
+same_items(const SpineGroup *group, const SpineBatchRow *row, Relation table, HeapTuple stored)
+{
+	TupleDesc	desc = RelationGetDescr(table);
+
+	for (int i = ENV_COLUMNS; i < group->desc->natts; i++)
+	{
+		const SpineItem *item = &group->items[i - ENV_COLUMNS];
+		bool		isnull;
+		Datum		value = heap_getattr(stored, group->table_attnums[i], desc, &isnull);
+
+		if (isnull != row->nulls[i] ||
+			(!isnull && !datum_image_eq(value, row->values[i], item->type_by_value, item->type_len)))
+			return false;
+	}
+	return true;
+}
+
+/* Looks for the record that the system sent under the same local_record_id before. */
+static void
+probe_existing(SpineBatch *batch, SpineBatchRow *row)
+{
+	SpineGroup *group = batch->group;
+	Relation	table = table_open(group->table, RowExclusiveLock);
+	Relation	index = index_open(group->local_index, RowExclusiveLock);
+	TupleTableSlot *slot = table_slot_create(table, NULL);
+	ScanKeyData keys[3];
+	IndexScanDesc scan;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_TEXTEQ, row->values[ENV_OWNER]);
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_TEXTEQ, row->values[ENV_SOURCE_SYSTEM]);
+	ScanKeyInit(&keys[2], 3, BTEqualStrategyNumber, F_TEXTEQ, row->values[ENV_LOCAL_RECORD_ID]);
+	for (int i = 0; i < 3; i++)
+		keys[i].sk_collation = index->rd_indcollation[i];
+	scan = index_beginscan(table, index, GetActiveSnapshot(), 3, 0);
+	index_rescan(scan, keys, 3, NULL, 0);
+	if (index_getnext_slot(scan, ForwardScanDirection, slot))
+	{
+		bool		should_free;
+		bool		isnull;
+		HeapTuple	stored = ExecFetchSlotHeapTuple(slot, false, &should_free);
+		TupleDesc	desc = RelationGetDescr(table);
+		Datum		value;
+
+		row->existing = true;
+		row->record_id = *DatumGetUUIDP(heap_getattr(stored, group->table_attnums[ENV_RECORD_ID], desc, &isnull));
+		value = heap_getattr(stored, group->table_attnums[ENV_PATIENT_ID], desc, &isnull);
+		row->has_old_patient = !isnull;
+		if (!isnull)
+			row->old_patient = *DatumGetUUIDP(value);
+		value = heap_getattr(stored, group->table_attnums[ENV_EPISODE_ID], desc, &isnull);
+		row->has_old_episode = !isnull;
+		if (!isnull)
+			row->old_episode = *DatumGetUUIDP(value);
+		value = heap_getattr(stored, group->table_attnums[ENV_REVISION], desc, &isnull);
+		row->values[ENV_REVISION] = Int64GetDatum(DatumGetInt64(value) + 1);
+		row->same_items = same_items(group, row, table, stored);
+		if (should_free)
+			heap_freetuple(stored);
+	}
+	index_endscan(scan);
+	PopActiveSnapshot();
+	ExecDropSingleTupleTableSlot(slot);
+	index_close(index, NoLock);
+	table_close(table, NoLock);
+}
+
+/*
+ * Adds a record that passed its checks. What it points to must live until the
+ * flush. Tells its record_id.
+ */
+void
+spine_batch_add(SpineBatch *batch, const SpineRecord *record, pg_uuid_t *record_id)
+{
+	MemoryContext old = MemoryContextSwitchTo(batch->flush_context);
+	SpineBatchRow *row;
+	Datum	   *values = record->values;
+	bool	   *nulls = record->nulls;
+
+	Assert(batch->nrows < SPINE_BATCH_ROWS);
+	row = &batch->rows[batch->nrows];
+	memset(row, 0, sizeof(*row));
+	row->values = values;
+	row->nulls = nulls;
+	row->local_patient_id = record->local_patient_id;
+	row->local_episode_id = record->group->episode_kind != NULL ? record->local_episode_id : NULL;
+	row->local_record_id = record->local_record_id;
+	row->parent_key = record->parent_key;
+	row->has_anchor = record->has_anchor;
+	row->anchor = record->anchor;
+	row->keeps_subject = record->keeps_subject;
+	row->findings = record->findings;
+	row->raw = record->raw;
+	row->raw_length = record->raw_length;
+	row->n = record->n;
+	if (record->has_nhs_number && record->group->has_subject)
+	{
+		row->has_number_patient = true;
+		spine_identity_patient(record->nhs_number, &row->number_patient);
+	}
+
+	values[ENV_OWNER] = CStringGetTextDatum(batch->owner);
+	values[ENV_SOURCE_SYSTEM] = CStringGetTextDatum(batch->source_system);
+	values[ENV_LOCAL_RECORD_ID] = CStringGetTextDatum(record->local_record_id);
+	values[ENV_DATASET_VERSION] = CStringGetTextDatum(batch->group->dataset->version);
+	values[ENV_RECEIVED_AT] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+	values[ENV_REVISION] = Int64GetDatum(1);
+	values[ENV_AUDIENCE] = PointerGetDatum(construct_empty_array(TEXTOID));
+	nulls[ENV_RECORD_ID] = nulls[ENV_OWNER] = nulls[ENV_SOURCE_SYSTEM] = false;
+	nulls[ENV_LOCAL_RECORD_ID] = nulls[ENV_DATASET_VERSION] = nulls[ENV_RECEIVED_AT] = false;
+	nulls[ENV_REVISION] = nulls[ENV_AUDIENCE] = false;
+
+	probe_existing(batch, row);
+	if (!row->existing)
+		spine_identity_uuid_v7(&row->record_id);
+	values[ENV_RECORD_ID] = UUIDPGetDatum(&row->record_id);
+
+	*find_row(batch, batch->by_local_id, hash_text(row->local_record_id), row, same_local_record) = row;
+	batch->nrows++;
+	*record_id = row->record_id;
+	MemoryContextSwitchTo(old);
+}
+
+void
+spine_batch_delete(SpineBatch *batch, const pg_uuid_t *record_id)
+{
+	Assert(batch->ndeletes < SPINE_BATCH_ROWS);
+	batch->deletes[batch->ndeletes++] = *record_id;
+}
+
+/*
+ * Running saved plans
+ */
+
+static SPIPlanPtr
+prepare(const char *query, int nargs, const Oid *types)
+{
+	SPIPlanPtr	plan = SPI_prepare_cursor(query, nargs, (Oid *) types, CURSOR_OPT_GENERIC_PLAN);
+
+	if (plan == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", query, SPI_result_code_string(SPI_result));
+	if (SPI_keepplan(plan) != 0)
+		elog(ERROR, "could not keep a plan");
+	return plan;
+}
+
+/* Runs a plan, made from the query when it is first needed. Returns the rows processed. */
+static uint64
+run(SPIPlanPtr *plan, const char *query, int nargs, const Oid *types, Datum *args)
+{
+	int			result;
+
+	if (*plan == NULL)
+		*plan = prepare(query, nargs, types);
+	result = SPI_execute_plan(*plan, args, NULL, false, 0);
+	if (result < 0)
+		elog(ERROR, "intake query failed: %s", SPI_result_code_string(result));
+	return SPI_processed;
+}
+
+static Datum
+array_of(Datum *values, int n, Oid type)
+{
+	int16		length;
+	bool		by_value;
+	char		alignment;
+
+	switch (type)
+	{
+		case INT4OID:
+			length = 4, by_value = true, alignment = TYPALIGN_INT;
+			break;
+		case UUIDOID:
+			length = UUID_LEN, by_value = false, alignment = TYPALIGN_CHAR;
+			break;
+		default:
+			Assert(type == TEXTOID);
+			length = -1, by_value = false, alignment = TYPALIGN_INT;
+	}
+	return PointerGetDatum(construct_array(values, n, type, length, by_value, alignment));
+}
+
+/* Dates, and texts, that may be missing. */
+static Datum
+array_with_nulls(Datum *values, bool *nulls, int n, Oid type)
+{
+	int			lower = 1;
+
+	if (type == DATEOID)
+		return PointerGetDatum(construct_md_array(values, nulls, 1, &n, &lower, DATEOID,
+												  4, true, TYPALIGN_INT));
+	Assert(type == TEXTOID);
+	return PointerGetDatum(construct_md_array(values, nulls, 1, &n, &lower, TEXTOID,
+											  -1, false, TYPALIGN_INT));
+}
+
+static void
+register_rows(const char *name, TupleDesc desc, Tuplestorestate *rows, int count)
+{
+	EphemeralNamedRelation relation = palloc0(sizeof(EphemeralNamedRelationData));
+
+	relation->md.name = pstrdup(name);
+	relation->md.reliddesc = InvalidOid;
+	relation->md.tupdesc = desc;
+	relation->md.enrtype = ENR_NAMED_TUPLESTORE;
+	relation->md.enrtuples = count;
+	relation->reldata = rows;
+	if (SPI_register_relation(relation) != SPI_OK_REL_REGISTER)
+		elog(ERROR, "could not register the rows of a batch");
+}
+
+static bool
+result_uuid(HeapTuple tuple, int column, pg_uuid_t *uuid)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(tuple, SPI_tuptable->tupdesc, column, &isnull);
+
+	if (!isnull)
+		*uuid = *DatumGetUUIDP(value);
+	return !isnull;
+}
+
+static bool
+result_true(HeapTuple tuple, int column)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(tuple, SPI_tuptable->tupdesc, column, &isnull);
+
+	return !isnull && DatumGetBool(value);
+}
+
+/*
+ * Who and what the records are about
+ */
+
+static TupleDesc
+keys_desc(void)
+{
+	static TupleDesc desc = NULL;
+
+	if (desc == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+		desc = CreateTemplateTupleDesc(5);
+		TupleDescInitEntry(desc, 1, "n", INT4OID, -1, 0);
+		TupleDescInitEntry(desc, 2, "patient", UUIDOID, -1, 0);
+		TupleDescInitEntry(desc, 3, "local_patient", TEXTOID, -1, 0);
+		TupleDescInitEntry(desc, 4, "local_episode", TEXTOID, -1, 0);
+		TupleDescInitEntry(desc, 5, "parent", TEXTOID, -1, 0);
+		MemoryContextSwitchTo(old);
+	}
+	return desc;
+}
+
+/*
+ * One row out for each row in: what the system's own identifiers, the parent
+ * record and the relationships of the patient tell. $1 owner, $2 system,
+ * $3 episode kind, $4 data set, $5 data group.
+ */
+static char *
+resolve_query(const SpineGroup *group)
+{
+	StringInfoData query;
+	bool		parent_is_patient = group->parent != NULL &&
+		group->parent->subject_is_baby == group->subject_is_baby;
+
+	initStringInfo(&query);
+	appendStringInfoString(&query,
+						   "SELECT k.n, a.patient_id, ea.patient_id, ea.episode_id, ");
+	appendStringInfoString(&query, group->parent != NULL ?
+						   "p.patient_id, p.episode_id, p.record_id IS NOT NULL, " :
+						   "NULL::uuid, NULL::uuid, NULL::bool, ");
+	appendStringInfoString(&query,
+						   "r.known, "
+						   "coalesce(r.others, false) OR i.linked OR "
+						   "(SELECT EXISTS (SELECT FROM spine.sharing_rule s WHERE s.from_organisation = $1"
+						   "  AND s.dataset = $4 AND s.data_group = $5 AND s.purpose <> 'care')) "
+						   "FROM spine_keys k "
+						   "LEFT JOIN spine.alias a ON a.owner = $1 AND a.source_system = $2"
+						   " AND a.local_patient_id = k.local_patient "
+						   "LEFT JOIN spine.episode_alias ea ON ea.owner = $1 AND ea.source_system = $2"
+						   " AND ea.kind = $3 AND ea.local_episode_id = k.local_episode ");
+	if (group->parent != NULL)
+		appendStringInfo(&query,
+						 "LEFT JOIN %s p ON p.owner = $1 AND p.source_system = $2 AND p.local_record_id = k.parent ",
+						 quote_qualified_identifier(group->dataset->name, group->parent->name));
+	appendStringInfo(&query,
+					 "CROSS JOIN LATERAL (SELECT coalesce(k.patient, a.patient_id, ea.patient_id%s) AS patient) w "
+					 "CROSS JOIN LATERAL (SELECT bool_or(x.organisation = $1 AND x.kind = 'episode') AS known,"
+					 "  bool_or(x.organisation <> $1) AS others"
+					 "  FROM spine.relationship x WHERE x.patient_id = w.patient AND x.until IS NULL) r "
+					 "CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM spine.identity_link l"
+					 "    WHERE l.from_patient = w.patient AND l.until IS NULL)"
+					 "  OR EXISTS (SELECT FROM spine.identity_link l"
+					 "    WHERE l.to_patient = w.patient AND l.until IS NULL) AS linked) i",
+					 parent_is_patient ? ", p.patient_id" : "");
+	return query.data;
+}
+
+static void
+put_text(Datum *value, bool *isnull, const char *text)
+{
+	*isnull = text == NULL;
+	if (text != NULL)
+		*value = CStringGetTextDatum(text);
+}
+
+static void
+resolve(SpineBatch *batch)
+{
+	static const Oid types[5] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+	SpineGroup *group = batch->group;
+	Tuplestorestate *keys = tuplestore_begin_heap(false, false, work_mem);
+	Datum		args[5];
+	bool		parent_is_patient = group->parent != NULL &&
+		group->parent->subject_is_baby == group->subject_is_baby;
+
+	for (int i = 0; i < batch->nrows; i++)
+	{
+		SpineBatchRow *row = &batch->rows[i];
+		Datum		values[5];
+		bool		nulls[5] = {false, !row->has_number_patient};
+
+		values[0] = Int32GetDatum(i);
+		values[1] = UUIDPGetDatum(&row->number_patient);
+		put_text(&values[2], &nulls[2], row->local_patient_id);
+		put_text(&values[3], &nulls[3], row->local_episode_id);
+		put_text(&values[4], &nulls[4], row->parent_key);
+		tuplestore_putvalues(keys, keys_desc(), values, nulls);
+	}
+	register_rows("spine_keys", keys_desc(), keys, batch->nrows);
+
+	args[0] = CStringGetTextDatum(batch->owner);
+	args[1] = CStringGetTextDatum(batch->source_system);
+	args[2] = CStringGetTextDatum(group->episode_kind == NULL ? "" : group->episode_kind);
+	args[3] = CStringGetTextDatum(group->dataset->name);
+	args[4] = CStringGetTextDatum(group->name);
+	run(&group->plans->resolve, group->plans->resolve == NULL ? resolve_query(group) : NULL, 5, types, args);
+
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		bool		isnull;
+		SpineBatchRow *row = &batch->rows[DatumGetInt32(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &isnull))];
+		pg_uuid_t	episode_patient;
+		pg_uuid_t	parent_patient;
+		pg_uuid_t	parent_episode;
+		bool		has_parent_patient;
+		bool		has_parent_episode;
+
+		row->has_alias = result_uuid(tuple, 2, &row->alias_patient);
+		row->has_episode_alias = result_uuid(tuple, 3, &episode_patient);
+		row->has_episode = result_uuid(tuple, 4, &row->episode);
+		has_parent_patient = result_uuid(tuple, 5, &parent_patient);
+		has_parent_episode = result_uuid(tuple, 6, &parent_episode);
+		row->parent_found = result_true(tuple, 7);
+		row->known_to_owner = result_true(tuple, 8);
+		row->may_be_shared = result_true(tuple, 9);
+
+		row->has_patient = true;
+		if (row->has_number_patient)
+			row->patient = row->number_patient;
+		else if (row->has_alias)
+			row->patient = row->alias_patient;
+		else if (row->has_episode_alias)
+			row->patient = episode_patient;
+		else if (has_parent_patient && parent_is_patient)
+			row->patient = parent_patient;
+		else if (row->keeps_subject && row->has_old_patient)
+			row->patient = row->old_patient;
+		else
+			row->has_patient = false;
+		if (row->keeps_subject && !row->has_episode && row->has_old_episode)
+		{
+			row->has_episode = true;
+			row->episode = row->old_episode;
+		}
+
+		if (parent_is_patient)
+		{
+			if (!row->has_episode && has_parent_episode && group->episode_kind != NULL &&
+				group->parent->episode_kind != NULL &&
+				strcmp(group->episode_kind, group->parent->episode_kind) == 0)
+			{
+				row->has_episode = true;
+				row->episode = parent_episode;
+			}
+		}
+		else
+		{
+			row->has_mother = has_parent_patient;
+			row->mother = parent_patient;
+			row->has_mother_episode = has_parent_episode;
+			row->mother_episode = parent_episode;
+		}
+
+		/* the system's own episode number was used for another person before */
+		if (row->has_episode_alias && row->has_patient && !same_uuid(&row->patient, &episode_patient) &&
+			!(row->has_alias && same_uuid(&row->alias_patient, &episode_patient)))
+			row->rejected = true;
+	}
+	SPI_unregister_relation("spine_keys");
+	tuplestore_end(keys);
+}
+
+/*
+ * Persons who are new to the system: an id for each, and an alias under the
+ * system's own number. Returns false when another session was first.
+ */
+static bool
+create_aliases(SpineBatch *batch)
+{
+	static const Oid types[4] = {TEXTOID, TEXTOID, TEXTARRAYOID, UUIDARRAYOID};
+	Datum	   *locals = palloc(sizeof(Datum) * batch->nrows);
+	Datum	   *patients = palloc(sizeof(Datum) * batch->nrows);
+	SpineBatchRow **firsts = palloc0(sizeof(SpineBatchRow *) * HASH_SLOTS);
+	int			n = 0;
+	Datum		args[4];
+
+	for (int i = 0; i < batch->nrows; i++)
+	{
+		SpineBatchRow *row = &batch->rows[i];
+		SpineBatchRow **first;
+
+		if (row->rejected || row->local_patient_id == NULL || row->has_alias)
+			continue;
+		first = find_row(batch, firsts, hash_text(row->local_patient_id), row, same_local_patient);
+		if (*first != NULL)
+		{
+			/* the same person earlier in this batch */
+			row->has_alias = true;
+			row->alias_patient = (*first)->patient;
+			if (!row->has_patient)
+			{
+				row->has_patient = true;
+				row->patient = (*first)->patient;
+			}
+			continue;
+		}
+		if (!row->has_patient)
+		{
+			spine_identity_uuid_v7(&row->patient);
+			row->has_patient = true;
+		}
+		locals[n] = CStringGetTextDatum(row->local_patient_id);
+		patients[n++] = UUIDPGetDatum(&row->patient);
+		*first = row;
+	}
+	if (n == 0)
+		return true;
+	args[0] = CStringGetTextDatum(batch->owner);
+	args[1] = CStringGetTextDatum(batch->source_system);
+	args[2] = array_of(locals, n, TEXTOID);
+	args[3] = array_of(patients, n, UUIDOID);
+	return run(&plan_alias,
+			   "INSERT INTO spine.alias (owner, source_system, local_patient_id, patient_id)"
+			   " SELECT $1, $2, x.l, x.p FROM unnest($3, $4) AS x(l, p) ON CONFLICT DO NOTHING",
+			   4, types, args) == n;
+}
+
+/* The system knew the person before it knew the NHS number: both ids are one person. */
+static void
+link_identities(SpineBatch *batch)
+{
+	static const Oid types[3] = {TEXTOID, UUIDARRAYOID, UUIDARRAYOID};
+	Datum	   *from = palloc(sizeof(Datum) * batch->nrows);
+	Datum	   *to = palloc(sizeof(Datum) * batch->nrows);
+	int			n = 0;
+	Datum		args[3];
+
+	for (int i = 0; i < batch->nrows; i++)
+	{
+		SpineBatchRow *row = &batch->rows[i];
+
+		if (row->rejected || !row->has_number_patient || !row->has_alias ||
+			same_uuid(&row->alias_patient, &row->number_patient))
+			continue;
+		from[n] = UUIDPGetDatum(&row->alias_patient);
+		to[n++] = UUIDPGetDatum(&row->number_patient);
+		row->may_be_shared = true;
+	}
+	if (n == 0)
+		return;
+	args[0] = CStringGetTextDatum(batch->owner);
+	args[1] = array_of(from, n, UUIDOID);
+	args[2] = array_of(to, n, UUIDOID);
+	run(&plan_identity_link,
+		"INSERT INTO spine.identity_link (link_id, from_patient, to_patient, method, owner)"
+		" SELECT spine.uuid_v7(), x.f, x.t, 'nhs_number', $1"
+		"   FROM (SELECT DISTINCT f, t FROM unnest($2, $3) AS u(f, t)) x"
+		" ON CONFLICT DO NOTHING",
+		3, types, args);
+}
+
+/* Looks for episodes that the records belong to by rule. */
+static void
+find_episodes(SpineBatch *batch)
+{
+	static const Oid types[7] = {INT4ARRAYOID, UUIDARRAYOID, DATEARRAYOID, DATEARRAYOID, TEXTOID, INT4OID, INT4OID};
+	SpineGroup *group = batch->group;
+	Datum	   *numbers = palloc(sizeof(Datum) * batch->nrows);
+	Datum	   *patients = palloc(sizeof(Datum) * batch->nrows);
+	Datum	   *anchors = palloc(sizeof(Datum) * batch->nrows);
+	bool	   *no_anchor = palloc(sizeof(bool) * batch->nrows);
+	Datum	   *events = palloc(sizeof(Datum) * batch->nrows);
+	bool	   *no_event = palloc(sizeof(bool) * batch->nrows);
+	int			n = 0;
+	Datum		args[7];
+
+	for (int i = 0; i < batch->nrows; i++)
+	{
+		SpineBatchRow *row = &batch->rows[i];
+
+		if (row->rejected || row->has_episode || !row->has_patient)
+			continue;
+		numbers[n] = Int32GetDatum(i);
+		patients[n] = UUIDPGetDatum(&row->patient);
+		anchors[n] = DateADTGetDatum(row->anchor);
+		no_anchor[n] = !row->has_anchor;
+		no_event[n] = row->nulls[ENV_EVENT_AT];
+		events[n] = no_event[n] ? (Datum) 0 :
+			DateADTGetDatum((DateADT) (DatumGetTimestampTz(row->values[ENV_EVENT_AT]) / USECS_PER_DAY));
+		n++;
+	}
+	if (n == 0)
+		return;
+	args[0] = array_of(numbers, n, INT4OID);
+	args[1] = array_of(patients, n, UUIDOID);
+	args[2] = array_with_nulls(anchors, no_anchor, n, DATEOID);
+	args[3] = array_with_nulls(events, no_event, n, DATEOID);
+	args[4] = CStringGetTextDatum(group->episode_kind);
+	args[5] = Int32GetDatum(group->episode_window);
+	args[6] = Int32GetDatum(group->episode_open);
+	run(&plan_episode_find,
+		"SELECT x.n, f.episode_id FROM unnest($1, $2, $3, $4) AS x(n, patient, anchor, event),"
+		" LATERAL (SELECT e.episode_id FROM spine.episode e"
+		"   WHERE e.patient_id = x.patient AND e.kind = $5"
+		"     AND CASE WHEN x.anchor IS NOT NULL AND e.anchor IS NOT NULL THEN abs(e.anchor - x.anchor) <= $6"
+		"              WHEN e.anchor IS NOT NULL AND x.event IS NOT NULL THEN abs(e.anchor - x.event) <= $7"
+		"              ELSE e.opened_at > now() - make_interval(days => $7) END"
+		"   ORDER BY abs(e.anchor - coalesce(x.anchor, x.event)) NULLS LAST, e.opened_at DESC LIMIT 1) f",
+		7, types, args);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		bool		isnull;
+		SpineBatchRow *row = &batch->rows[DatumGetInt32(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &isnull))];
+
+		row->has_episode = result_uuid(tuple, 2, &row->episode);
+	}
+}
+
+/*
+ * Opens the episodes that are new, one for all records of the batch that
+ * share it. Returns false when another session was first with a number.
+ */
+static bool
+create_episodes(SpineBatch *batch)
+{
+	static const Oid alias_types[6] = {TEXTOID, TEXTOID, TEXTOID, TEXTARRAYOID, UUIDARRAYOID, UUIDARRAYOID};
+	static const Oid types[5] = {UUIDARRAYOID, UUIDARRAYOID, TEXTOID, DATEARRAYOID, TEXTOID};
+	SpineGroup *group = batch->group;
+	Datum	   *ids = palloc(sizeof(Datum) * batch->nrows);
+	Datum	   *patients = palloc(sizeof(Datum) * batch->nrows);
+	Datum	   *locals = palloc(sizeof(Datum) * batch->nrows);
+	Datum	   *anchors = palloc(sizeof(Datum) * batch->nrows);
+	bool	   *no_anchor = palloc(sizeof(bool) * batch->nrows);
+	SpineBatchRow **opened = palloc(sizeof(SpineBatchRow *) * batch->nrows);
+	SpineBatchRow **named = palloc(sizeof(SpineBatchRow *) * batch->nrows);
+	SpineBatchRow **by_patient = palloc0(sizeof(SpineBatchRow *) * HASH_SLOTS);
+	SpineBatchRow **by_number = palloc0(sizeof(SpineBatchRow *) * HASH_SLOTS);
+	int			nopened = 0;
+	int			nnamed = 0;
+	Datum		args[6];
+
+	for (int i = 0; i < batch->nrows; i++)
+	{
+		SpineBatchRow *row = &batch->rows[i];
+		SpineBatchRow **first;
+
+		if (row->rejected || !row->has_patient)
+			continue;
+		if (row->local_episode_id != NULL && !row->has_episode_alias)
+		{
+			first = find_row(batch, by_number, hash_text(row->local_episode_id), row, same_local_episode);
+			if (*first != NULL)
+			{
+				row->has_episode = row->has_episode_alias = true;
+				row->episode = (*first)->episode;
+				if (!same_uuid(&(*first)->patient, &row->patient))
+					row->rejected = true;
+				continue;
+			}
+			*first = row;
+			named[nnamed++] = row;
+		}
+		if (!row->has_episode)
+		{
+			first = find_row(batch, by_patient, hash_bytes(row->patient.data, UUID_LEN), row, same_episode);
+			row->has_episode = true;
+			if (*first != NULL)
+				row->episode = (*first)->episode;
+			else
+			{
+				spine_identity_uuid_v7(&row->episode);
+				*first = row;
+				opened[nopened++] = row;
+			}
+		}
+	}
+	if (nnamed > 0)
+	{
+		for (int i = 0; i < nnamed; i++)
+		{
+			locals[i] = CStringGetTextDatum(named[i]->local_episode_id);
+			patients[i] = UUIDPGetDatum(&named[i]->patient);
+			ids[i] = UUIDPGetDatum(&named[i]->episode);
+		}
+		args[0] = CStringGetTextDatum(batch->owner);
+		args[1] = CStringGetTextDatum(batch->source_system);
+		args[2] = CStringGetTextDatum(group->episode_kind);
+		args[3] = array_of(locals, nnamed, TEXTOID);
+		args[4] = array_of(patients, nnamed, UUIDOID);
+		args[5] = array_of(ids, nnamed, UUIDOID);
+		if (run(&plan_episode_alias,
+				"INSERT INTO spine.episode_alias (owner, source_system, kind, local_episode_id, patient_id, episode_id)"
+				" SELECT $1, $2, $3, x.l, x.p, x.e FROM unnest($4, $5, $6) AS x(l, p, e) ON CONFLICT DO NOTHING",
+				6, alias_types, args) != nnamed)
+			return false;
+	}
+	if (nopened > 0)
+	{
+		for (int i = 0; i < nopened; i++)
+		{
+			ids[i] = UUIDPGetDatum(&opened[i]->episode);
+			patients[i] = UUIDPGetDatum(&opened[i]->patient);
+			anchors[i] = DateADTGetDatum(opened[i]->anchor);
+			no_anchor[i] = !opened[i]->has_anchor;
+		}
+		args[0] = array_of(ids, nopened, UUIDOID);
+		args[1] = array_of(patients, nopened, UUIDOID);
+		args[2] = CStringGetTextDatum(group->episode_kind);
+		args[3] = array_with_nulls(anchors, no_anchor, nopened, DATEOID);
+		args[4] = CStringGetTextDatum(batch->owner);
+		run(&plan_episode_insert,
+			"INSERT INTO spine.episode (episode_id, patient_id, kind, anchor, owner)"
+			" SELECT x.e, x.p, $3, x.a, $5 FROM unnest($1, $2, $4) AS x(e, p, a)",
+			5, types, args);
+	}
+	return true;
+}
+
+/* An episode gets its anchor with the first record that has one; its owner may move it. */
+static void
+set_anchors(SpineBatch *batch)
+{
+	static const Oid types[3] = {UUIDARRAYOID, DATEARRAYOID, TEXTOID};
+	Datum	   *ids = palloc(sizeof(Datum) * batch->nrows);
+	Datum	   *anchors = palloc(sizeof(Datum) * batch->nrows);
+	bool	   *nulls = palloc0(sizeof(bool) * batch->nrows);
+	int			n = 0;
+	Datum		args[3];
+
+	for (int i = 0; i < batch->nrows; i++)
+	{
+		SpineBatchRow *row = &batch->rows[i];
+
+		if (row->rejected || !row->has_anchor || !row->has_episode)
+			continue;
+		ids[n] = UUIDPGetDatum(&row->episode);
+		anchors[n++] = DateADTGetDatum(row->anchor);
+	}
+	if (n == 0)
+		return;
+	args[0] = array_of(ids, n, UUIDOID);
+	args[1] = array_with_nulls(anchors, nulls, n, DATEOID);
+	args[2] = CStringGetTextDatum(batch->owner);
+	run(&plan_episode_anchor,
+		"UPDATE spine.episode e SET anchor = x.a FROM unnest($1, $2) AS x(e, a)"
+		" WHERE e.episode_id = x.e AND e.anchor IS DISTINCT FROM x.a AND (e.anchor IS NULL OR e.owner = $3)",
+		3, types, args);
+}
+
+/* The owner has an episode of these patients now: that is a relationship. */
+static void
+create_relationships(SpineBatch *batch)
+{
+	static const Oid types[2] = {TEXTOID, UUIDARRAYOID};
+	Datum	   *patients = palloc(sizeof(Datum) * batch->nrows);
+	int			n = 0;
+	Datum		args[2];
+
+	for (int i = 0; i < batch->nrows; i++)
+	{
+		SpineBatchRow *row = &batch->rows[i];
+
+		if (!row->rejected && row->has_episode && !row->known_to_owner)
+			patients[n++] = UUIDPGetDatum(&row->patient);
+	}
+	if (n == 0)
+		return;
+	args[0] = CStringGetTextDatum(batch->owner);
+	args[1] = array_of(patients, n, UUIDOID);
+	run(&plan_relationship,
+		"INSERT INTO spine.relationship (relationship_id, patient_id, organisation, kind, owner, audience)"
+		" SELECT spine.uuid_v7(), x.p, $1, 'episode', $1, a.audience"
+		"   FROM (SELECT DISTINCT p FROM unnest($2) AS u(p)) x,"
+		"        (SELECT spine.relationship_audience($1, $1) AS audience OFFSET 0) a"
+		" ON CONFLICT DO NOTHING",
+		2, types, args);
+}
+
+/* A baby's record whose parent is its mother's: baby to mother, birth to pregnancy. */
+static void
+link_babies(SpineBatch *batch)
+{
+	static const Oid types[4] = {TEXTOID, TEXTOID, UUIDARRAYOID, UUIDARRAYOID};
+	Datum	   *from = palloc(sizeof(Datum) * batch->nrows);
+	Datum	   *to = palloc(sizeof(Datum) * batch->nrows);
+	int			n = 0;
+	Datum		args[4];
+
+	args[0] = CStringGetTextDatum(batch->owner);
+	args[1] = CStringGetTextDatum(batch->group->parent->name);
+	for (int i = 0; i < batch->nrows; i++)
+	{
+		SpineBatchRow *row = &batch->rows[i];
+
+		if (row->rejected || !row->has_patient || !row->has_mother)
+			continue;
+		from[n] = UUIDPGetDatum(&row->patient);
+		to[n++] = UUIDPGetDatum(&row->mother);
+	}
+	if (n == 0)
+		return;
+	args[2] = array_of(from, n, UUIDOID);
+	args[3] = array_of(to, n, UUIDOID);
+	run(&plan_family_link,
+		"INSERT INTO spine.family_link (child, mother, method, owner)"
+		" SELECT DISTINCT x.c, x.m, $2, $1 FROM unnest($3, $4) AS x(c, m) ON CONFLICT DO NOTHING",
+		4, types, args);
+	n = 0;
+	for (int i = 0; i < batch->nrows; i++)
+	{
+		SpineBatchRow *row = &batch->rows[i];
+
+		if (row->rejected || !row->has_episode || !row->has_mother_episode)
+			continue;
+		from[n] = UUIDPGetDatum(&row->episode);
+		to[n++] = UUIDPGetDatum(&row->mother_episode);
+	}
+	if (n == 0)
+		return;
+	args[2] = array_of(from, n, UUIDOID);
+	args[3] = array_of(to, n, UUIDOID);
+	run(&plan_episode_link,
+		"INSERT INTO spine.episode_link (from_episode, to_episode, kind, method, owner)"
+		" SELECT DISTINCT x.f, x.t, 'birth_of', $2, $1 FROM unnest($3, $4) AS x(f, t) ON CONFLICT DO NOTHING",
+		4, types, args);
+}
+
+static void
+set_audiences(SpineBatch *batch)
+{
+	static const Oid types[5] = {TEXTOID, TEXTOID, TEXTOID, INT4ARRAYOID, UUIDARRAYOID};
+	SpineGroup *group = batch->group;
+	Datum	   *numbers = palloc(sizeof(Datum) * batch->nrows);
+	Datum	   *patients = palloc(sizeof(Datum) * batch->nrows);
+	int			n = 0;
+	Datum		args[5];
+
+	for (int i = 0; i < batch->nrows; i++)
+	{
+		SpineBatchRow *row = &batch->rows[i];
+
+		if (row->rejected || !row->may_be_shared || !row->has_patient)
+			continue;
+		numbers[n] = Int32GetDatum(i);
+		patients[n++] = UUIDPGetDatum(&row->patient);
+	}
+	if (n == 0)
+		return;
+	args[0] = CStringGetTextDatum(batch->owner);
+	args[1] = CStringGetTextDatum(group->dataset->name);
+	args[2] = CStringGetTextDatum(group->name);
+	args[3] = array_of(numbers, n, INT4OID);
+	args[4] = array_of(patients, n, UUIDOID);
+	run(&plan_audience,
+		"SELECT x.n, spine.audience($1, $2, $3, x.p) FROM unnest($4, $5) AS x(n, p)",
+		5, types, args);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		SpineBatchRow *row = &batch->rows[DatumGetInt32(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &isnull))];
+		Datum		audience = SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &isnull);
+
+		if (!isnull)
+			row->values[ENV_AUDIENCE] = datumCopy(audience, false, -1);
+	}
+}
+
+static void
+reject(SpineBatchRow *row, const char *rule, const char *item, char *message)
+{
+	SpineFinding *finding = palloc(sizeof(SpineFinding));
+
+	finding->rule = rule;
+	finding->severity = SEVERITY_RECORD;
+	finding->item = item;
+	finding->message = message;
+	row->findings = lappend(row->findings, finding);
+	row->rejected = true;
+}
+
+/* Fills patient, episode and audience of every row; rejects those about nobody known. */
+static void
+settle_subjects(SpineBatch *batch)
+{
+	SpineGroup *group = batch->group;
+	bool		settled = false;
+
+	for (int attempt = 0; attempt < RESOLVE_ATTEMPTS && !settled; attempt++)
+	{
+		for (int i = 0; i < batch->nrows; i++)
+			batch->rows[i].rejected = false;
+		resolve(batch);
+		settled = create_aliases(batch);
+		if (settled && group->episode_kind != NULL)
+		{
+			find_episodes(batch);
+			settled = create_episodes(batch);
+		}
+	}
+	if (!settled)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("another session of this system is writing about the same person"),
+				 errhint("Send the submission again.")));
+
+	for (int i = 0; i < batch->nrows; i++)
+	{
+		SpineBatchRow *row = &batch->rows[i];
+
+		if (row->rejected)
+			reject(row, "identity.conflict", "local_episode_id",
+				   "local_episode_id was sent for another person before; an episode belongs to one person");
+		else if (row->parent_key != NULL && !row->parent_found &&
+				 (!row->has_patient || group->parent->subject_is_baby == group->subject_is_baby))
+			reject(row, "parent.unknown", group->items[group->parent_item].name,
+				   psprintf("%s names a record of %s that was not sent; send that record first",
+							group->items[group->parent_item].name, group->parent->name));
+		else if (!row->has_patient)
+			reject(row, "identity.missing", NULL,
+				   "nothing in the record leads to a person; send nhs_number or local_patient_id");
+	}
+	link_identities(batch);
+	if (group->episode_kind != NULL)
+	{
+		set_anchors(batch);
+		create_relationships(batch);
+	}
+	if (group->parent != NULL && group->parent->subject_is_baby != group->subject_is_baby)
+		link_babies(batch);
+	set_audiences(batch);
+
+	for (int i = 0; i < batch->nrows; i++)
+	{
+		SpineBatchRow *row = &batch->rows[i];
+
+		if (row->rejected)
+			continue;
+		row->values[ENV_PATIENT_ID] = UUIDPGetDatum(&row->patient);
+		row->nulls[ENV_PATIENT_ID] = false;
+		if (row->has_episode)
+		{
+			row->values[ENV_EPISODE_ID] = UUIDPGetDatum(&row->episode);
+			row->nulls[ENV_EPISODE_ID] = false;
+		}
+	}
+}
+
+/*
+ * Storing
+ */
+
+static char *
+insert_query(const SpineGroup *group)
+{
+	StringInfoData query;
+
+	initStringInfo(&query);
+	appendStringInfo(&query, "INSERT INTO %s (", quote_qualified_identifier(group->dataset->name, group->name));
+	for (int i = 0; i < group->desc->natts; i++)
+		appendStringInfo(&query, "%s%s", i > 0 ? ", " : "",
+						 quote_identifier(NameStr(TupleDescAttr(group->desc, i)->attname)));
+	appendStringInfoString(&query, ") SELECT * FROM spine_batch ON CONFLICT DO NOTHING");
+	return query.data;
+}
+
+static char *
+update_query(const SpineGroup *group)
+{
+	StringInfoData query;
+
+	initStringInfo(&query);
+	appendStringInfo(&query, "UPDATE %s t SET ", quote_qualified_identifier(group->dataset->name, group->name));
+	for (int i = 1; i < group->desc->natts; i++)
+	{
+		const char *name = quote_identifier(NameStr(TupleDescAttr(group->desc, i)->attname));
+
+		appendStringInfo(&query, "%s%s = b.%s", i > 1 ? ", " : "", name, name);
+	}
+	appendStringInfoString(&query,
+						   " FROM spine_batch b WHERE t.record_id = b.record_id AND t.revision = b.revision - 1");
+	return query.data;
+}
+
+/* Inserts the new rows, or updates the existing ones. */
+static void
+store_rows(SpineBatch *batch, bool existing)
+{
+	SpineGroup *group = batch->group;
+	Tuplestorestate *rows = tuplestore_begin_heap(false, false, work_mem);
+	int			count = 0;
+	uint64		stored;
+
+	for (int i = 0; i < batch->nrows; i++)
+	{
+		SpineBatchRow *row = &batch->rows[i];
+
+		if (row->rejected || row->unchanged || row->existing != existing)
+			continue;
+		tuplestore_putvalues(rows, group->desc, row->values, row->nulls);
+		count++;
+	}
+	if (count > 0)
+	{
+		register_rows("spine_batch", group->desc, rows, count);
+		if (existing)
+			stored = run(&group->plans->update,
+						 group->plans->update == NULL ? update_query(group) : NULL, 0, NULL, NULL);
+		else
+			stored = run(&group->plans->insert,
+						 group->plans->insert == NULL ? insert_query(group) : NULL, 0, NULL, NULL);
+		if (stored != count)
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("another session of this system is writing the same record"),
+					 errhint("Send the submission again."),
+					 err_generic_string(PG_DIAG_SCHEMA_NAME, group->dataset->name),
+					 err_generic_string(PG_DIAG_TABLE_NAME, group->name)));
+		SPI_unregister_relation("spine_batch");
+	}
+	tuplestore_end(rows);
+}
+
+static void
+delete_rows(SpineBatch *batch)
+{
+	static const Oid types[3] = {UUIDARRAYOID, TEXTOID, TEXTOID};
+	SpineGroup *group = batch->group;
+	Datum	   *ids = palloc(sizeof(Datum) * batch->ndeletes);
+	Datum		args[3];
+
+	for (int i = 0; i < batch->ndeletes; i++)
+		ids[i] = UUIDPGetDatum(&batch->deletes[i]);
+	args[0] = array_of(ids, batch->ndeletes, UUIDOID);
+	args[1] = CStringGetTextDatum(batch->owner);
+	args[2] = CStringGetTextDatum(batch->source_system);
+	run(&group->plans->delete,
+		group->plans->delete == NULL ?
+		psprintf("DELETE FROM %s t WHERE t.record_id = ANY ($1) AND t.owner = $2 AND t.source_system = $3",
+				 quote_qualified_identifier(group->dataset->name, group->name)) : NULL,
+		3, types, args);
+	run(&plan_finding_delete, "DELETE FROM spine.finding f WHERE f.record_id = ANY ($1)", 1, types, args);
+}
+
+/* The warnings of each record's present revision. */
+static void
+store_findings(SpineBatch *batch)
+{
+	static const Oid types[8] = {UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+	Datum	   *updated = palloc(sizeof(Datum) * batch->nrows);
+	int			nupdated = 0;
+	int			n = 0;
+	int			at = 0;
+	Datum	   *ids;
+	Datum	   *rules;
+	Datum	   *items;
+	bool	   *no_item;
+	Datum	   *messages;
+	Datum		args[8];
+
+	for (int i = 0; i < batch->nrows; i++)
+	{
+		SpineBatchRow *row = &batch->rows[i];
+
+		if (row->rejected || row->unchanged)
+			continue;
+		if (row->existing)
+			updated[nupdated++] = UUIDPGetDatum(&row->record_id);
+		n += list_length(row->findings);
+	}
+	if (nupdated > 0)
+	{
+		args[0] = array_of(updated, nupdated, UUIDOID);
+		run(&plan_finding_delete, "DELETE FROM spine.finding f WHERE f.record_id = ANY ($1)", 1, types, args);
+	}
+	if (n == 0)
+		return;
+	ids = palloc(sizeof(Datum) * n);
+	rules = palloc(sizeof(Datum) * n);
+	items = palloc(sizeof(Datum) * n);
+	no_item = palloc(sizeof(bool) * n);
+	messages = palloc(sizeof(Datum) * n);
+	for (int i = 0; i < batch->nrows; i++)
+	{
+		SpineBatchRow *row = &batch->rows[i];
+		ListCell   *cell;
+
+		if (row->rejected || row->unchanged)
+			continue;
+		foreach(cell, row->findings)
+		{
+			SpineFinding *finding = lfirst(cell);
+
+			ids[at] = UUIDPGetDatum(&row->record_id);
+			rules[at] = CStringGetTextDatum(finding->rule);
+			put_text(&items[at], &no_item[at], finding->item);
+			messages[at++] = CStringGetTextDatum(finding->message);
+		}
+	}
+	args[0] = array_of(ids, n, UUIDOID);
+	args[1] = array_of(rules, n, TEXTOID);
+	args[2] = array_with_nulls(items, no_item, n, TEXTOID);
+	args[3] = array_of(messages, n, TEXTOID);
+	args[4] = CStringGetTextDatum(batch->group->dataset->name);
+	args[5] = CStringGetTextDatum(batch->group->name);
+	args[6] = CStringGetTextDatum(batch->owner);
+	args[7] = CStringGetTextDatum(batch->source_system);
+	run(&plan_finding_insert,
+		"INSERT INTO spine.finding (record_id, rule, item, message, severity, dataset, data_group, owner, source_system)"
+		" SELECT x.r, x.u, x.i, x.m, 'warning', $5, $6, $7, $8 FROM unnest($1, $2, $3, $4) AS x(r, u, i, m)",
+		8, types, args);
+}
+
+static void
+index_plans_only(void)
+{
+	static const char *const off[] = {"enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_material"};
+
+	for (int i = 0; i < lengthof(off); i++)
+		(void) set_config_option(off[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+void
+spine_batch_flush(SpineBatch *batch, spine_batch_verdict verdict, void *state)
+{
+	SpineGroup *group = batch->group;
+	SpineOwnerScope scope;
+	MemoryContext old;
+
+	if (spine_batch_count(batch) == 0)
+		return;
+	old = MemoryContextSwitchTo(batch->flush_context);
+	spine_owner_enter(&scope);
+	index_plans_only();
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	/* what is made below lives as long as the rows */
+	MemoryContextSwitchTo(batch->flush_context);
+
+	if (group->plans == NULL)
+		group->plans = MemoryContextAllocZero(group->dataset->context, sizeof(SpineGroupPlans));
+	if (batch->nrows > 0)
+	{
+		bool		any_existing = false;
+		bool		any_new = false;
+
+		if (group->has_subject)
+			settle_subjects(batch);
+		for (int i = 0; i < batch->nrows; i++)
+		{
+			SpineBatchRow *row = &batch->rows[i];
+
+			row->unchanged = !row->rejected && row->existing && row->same_items &&
+				(!group->has_subject ||
+				 (row->has_old_patient && same_uuid(&row->old_patient, &row->patient)));
+			any_existing |= row->existing;
+			any_new |= !row->existing;
+		}
+		if (any_new)
+			store_rows(batch, false);
+		if (any_existing)
+			store_rows(batch, true);
+		store_findings(batch);
+	}
+	if (batch->ndeletes > 0)
+		delete_rows(batch);
+
+	SPI_finish();
+	spine_owner_leave(&scope);
+	MemoryContextSwitchTo(old);
+
+	for (int i = 0; verdict != NULL && i < batch->nrows; i++)
+	{
+		SpineBatchRow *row = &batch->rows[i];
+		SpineOutcome outcome = row->rejected ? OUTCOME_REJECTED :
+			row->unchanged ? OUTCOME_UNCHANGED :
+			row->findings != NIL ? OUTCOME_ACCEPTED_WITH_WARNINGS : OUTCOME_ACCEPTED;
+
+		verdict(state, row->n, outcome, row->rejected ? NULL : &row->record_id, row->findings,
+				row->raw, row->raw_length);
+	}
+	batch->nrows = 0;
+	batch->ndeletes = 0;
+	memset(batch->by_local_id, 0, sizeof(batch->by_local_id));
+	MemoryContextReset(batch->flush_context);
+}

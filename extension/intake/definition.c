@@ -1,0 +1,598 @@
+/*
+ * definition.c
+ *		The compiled definition of a data set, cached in each backend.
+ *
+ * A data set is loaded whole from spine.dataset by a few queries on its
+ * definition. The cache entry is complete before it is linked in, and a
+ * relcache callback on spine.dataset or on a group table only marks entries
+ * stale; a stale entry is let go at the end of a transaction, because batches
+ * may still point to it until then.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parse_coerce.h"
+#include "parser/parse_collate.h"
+#include "parser/parse_expr.h"
+#include "parser/parse_node.h"
+#include "parser/parser.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "errors.h"
+#include "governance/identity.h"
+#include "intake/intake.h"
+#include "intake/plans.h"
+
+const char *const spine_envelope_names[ENV_COLUMNS] = {
+	"record_id", "owner", "source_system", "local_record_id", "patient_id", "episode_id",
+	"dataset_version", "event_at", "received_at", "revision", "audience"
+};
+
+static const Oid envelope_types[ENV_COLUMNS] = {
+	UUIDOID, TEXTOID, TEXTOID, TEXTOID, UUIDOID, UUIDOID,
+	TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, TEXTARRAYOID
+};
+
+static const struct
+{
+	const char *name;
+	SpineItemType type;
+}			type_names[] = {
+	{"text", ITEM_TEXT}, {"integer", ITEM_INTEGER}, {"numeric", ITEM_NUMERIC},
+	{"date", ITEM_DATE}, {"time", ITEM_TIME}, {"timestamp", ITEM_TIMESTAMP},
+	{"boolean", ITEM_BOOLEAN}, {"nhs_number", ITEM_NHS_NUMBER},
+	{"snomed_code", ITEM_SNOMED_CODE}, {"ods_code", ITEM_ODS_CODE},
+	{"gestation", ITEM_GESTATION}
+};
+
+static SpineDataset *datasets = NULL;
+static Oid	dataset_relid = InvalidOid;
+
+static void
+mark_stale(Datum arg, Oid relid)
+{
+	for (SpineDataset *dataset = datasets; dataset != NULL; dataset = dataset->next)
+	{
+		if (relid == InvalidOid || relid == dataset_relid)
+			dataset->stale = true;
+		for (int i = 0; i < dataset->ngroups && !dataset->stale; i++)
+			if (dataset->groups[i].table == relid)
+				dataset->stale = true;
+	}
+}
+
+static void
+drop_stale(XactEvent event, void *arg)
+{
+	SpineDataset **link = &datasets;
+
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
+		return;
+	while (*link != NULL)
+	{
+		SpineDataset *dataset = *link;
+
+		if (!dataset->stale)
+		{
+			link = &dataset->next;
+			continue;
+		}
+		*link = dataset->next;
+		for (int i = 0; i < dataset->ngroups; i++)
+			spine_plans_free(&dataset->groups[i]);
+		MemoryContextDelete(dataset->context);
+	}
+}
+
+/* A column of the present SPI row as a string in the current context, or NULL. */
+static char *
+column(HeapTuple tuple, int number)
+{
+	return SPI_getvalue(tuple, SPI_tuptable->tupdesc, number);
+}
+
+static char *
+column_dup(MemoryContext context, HeapTuple tuple, int number)
+{
+	char	   *value = column(tuple, number);
+
+	return value == NULL ? NULL : MemoryContextStrdup(context, value);
+}
+
+static void
+run_query(const char *query, const char *name, const char *version)
+{
+	Oid			types[2] = {TEXTOID, TEXTOID};
+	Datum		args[2];
+
+	args[0] = CStringGetTextDatum(name);
+	args[1] = CStringGetTextDatum(version);
+	if (SPI_execute_with_args(query, 2, types, args, NULL, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read a data-set definition");
+}
+
+static int
+compare_names(const void *a, const void *b)
+{
+	return strcmp(((const SpineName *) a)->name, ((const SpineName *) b)->name);
+}
+
+/* The item of this name, ours or the NHS's; -1 where there is none. */
+int
+spine_group_item(const SpineGroup *group, const char *name)
+{
+	SpineName	key = {name, 0};
+	SpineName  *found = bsearch(&key, group->names, group->nnames, sizeof(SpineName), compare_names);
+
+	return found == NULL ? -1 : found->item;
+}
+
+SpineGroup *
+spine_dataset_group(SpineDataset *dataset, const char *name)
+{
+	for (int i = 0; i < dataset->ngroups; i++)
+		if (strcmp(dataset->groups[i].name, name) == 0)
+			return &dataset->groups[i];
+	return NULL;
+}
+
+static int
+item_or_none(const SpineGroup *group, char *name)
+{
+	return name == NULL ? -1 : spine_group_item(group, name);
+}
+
+static void
+load_code_lists(SpineDataset *dataset, SpineCodeList **lists, int *nlists)
+{
+	run_query("SELECT l.key, coalesce(l.value->>'severity', 'warning') = 'record',"
+			  "       c.code"
+			  "  FROM spine.dataset d, jsonb_each(d.definition->'code_lists') l,"
+			  "       LATERAL (SELECT k COLLATE \"C\" AS code FROM jsonb_object_keys(l.value->'codes') k) c"
+			  " WHERE d.name = $1 AND d.version = $2"
+			  " ORDER BY l.key COLLATE \"C\", 3",
+			  dataset->name, dataset->version);
+	*lists = MemoryContextAllocZero(dataset->context, sizeof(SpineCodeList) * Max(SPI_processed, 1));
+	*nlists = 0;
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[row];
+		char	   *name = column(tuple, 1);
+		SpineCodeList *list = *nlists > 0 ? &(*lists)[*nlists - 1] : NULL;
+
+		if (list == NULL || strcmp(list->name, name) != 0)
+		{
+			list = &(*lists)[(*nlists)++];
+			list->name = MemoryContextStrdup(dataset->context, name);
+			list->rejects = column(tuple, 2)[0] == 't';
+			/* no more codes than rows are left */
+			list->codes = MemoryContextAlloc(dataset->context, sizeof(char *) * (SPI_processed - row));
+		}
+		list->codes[list->ncodes++] = column_dup(dataset->context, tuple, 3);
+	}
+}
+
+static void
+load_groups(SpineDataset *dataset)
+{
+	run_query("SELECT g->>'name', g->>'subject', g->>'episode',"
+			  "       coalesce((d.definition->'episodes'->(g->>'episode')->>'window_days')::int4, 21),"
+			  "       coalesce((d.definition->'episodes'->(g->>'episode')->>'open_days')::int4, 300)"
+			  "  FROM spine.dataset d, jsonb_array_elements(d.definition->'groups') WITH ORDINALITY AS e(g, o)"
+			  " WHERE d.name = $1 AND d.version = $2 ORDER BY o",
+			  dataset->name, dataset->version);
+	dataset->ngroups = SPI_processed;
+	dataset->groups = MemoryContextAllocZero(dataset->context, sizeof(SpineGroup) * Max(SPI_processed, 1));
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[row];
+		SpineGroup *group = &dataset->groups[row];
+		char	   *subject = column(tuple, 2);
+
+		group->dataset = dataset;
+		group->ordinal = row;
+		group->name = column_dup(dataset->context, tuple, 1);
+		group->has_subject = strcmp(subject, "none") != 0;
+		group->subject_is_baby = strcmp(subject, "baby") == 0;
+		group->episode_kind = column_dup(dataset->context, tuple, 3);
+		group->episode_window = pg_strtoint32(column(tuple, 4));
+		group->episode_open = pg_strtoint32(column(tuple, 5));
+	}
+}
+
+static void
+load_items(SpineDataset *dataset)
+{
+	SpineCodeList *lists;
+	int			nlists;
+	Oid			spine_schema = get_namespace_oid("spine", false);
+
+	load_code_lists(dataset, &lists, &nlists);
+	run_query("SELECT g->>'name', i->>'name', i->>'nhs_name', i->>'type', i->>'status',"
+			  "       i->>'min_length', i->>'max_length', i->>'min', i->>'max', i->>'codes',"
+			  "       jsonb_array_length(g->'items')"
+			  "  FROM spine.dataset d, jsonb_array_elements(d.definition->'groups') WITH ORDINALITY AS e(g, o),"
+			  "       jsonb_array_elements(g->'items') WITH ORDINALITY AS f(i, p)"
+			  " WHERE d.name = $1 AND d.version = $2 ORDER BY o, p",
+			  dataset->name, dataset->version);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[row];
+		SpineGroup *group = spine_dataset_group(dataset, column(tuple, 1));
+		int			total = pg_strtoint32(column(tuple, 11));
+		char	   *type = column(tuple, 4);
+		char	   *min = column(tuple, 8);
+		char	   *max = column(tuple, 9);
+		char	   *codes = column(tuple, 10);
+		SpineItem  *item;
+
+		if (group->items == NULL)
+		{
+			group->items = MemoryContextAllocZero(dataset->context, sizeof(SpineItem) * total);
+			group->names = MemoryContextAllocZero(dataset->context, sizeof(SpineName) * total * 2);
+		}
+		item = &group->items[group->nitems];
+		item->name = column_dup(dataset->context, tuple, 2);
+		item->nhs_name = column_dup(dataset->context, tuple, 3);
+		for (int i = 0; i < lengthof(type_names); i++)
+			if (strcmp(type, type_names[i].name) == 0)
+				item->type = type_names[i].type;
+		switch (item->type)
+		{
+			case ITEM_TEXT:
+				item->type_oid = TEXTOID;
+				break;
+			case ITEM_INTEGER:
+				item->type_oid = INT4OID;
+				break;
+			case ITEM_NUMERIC:
+				item->type_oid = NUMERICOID;
+				break;
+			case ITEM_DATE:
+				item->type_oid = DATEOID;
+				break;
+			case ITEM_TIME:
+				item->type_oid = TIMEOID;
+				break;
+			case ITEM_TIMESTAMP:
+				item->type_oid = TIMESTAMPTZOID;
+				break;
+			case ITEM_BOOLEAN:
+				item->type_oid = BOOLOID;
+				break;
+			default:
+				item->type_oid = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
+												 CStringGetDatum(type), ObjectIdGetDatum(spine_schema));
+		}
+		get_typlenbyval(item->type_oid, &item->type_len, &item->type_by_value);
+		item->mandatory = column(tuple, 5)[0] == 'M';
+		if (column(tuple, 6) != NULL)
+			item->min_length = pg_strtoint32(column(tuple, 6));
+		if (column(tuple, 7) != NULL)
+			item->max_length = pg_strtoint32(column(tuple, 7));
+		item->has_min = min != NULL;
+		item->has_max = max != NULL;
+		if (item->type == ITEM_DATE)
+		{
+			if (min != NULL)
+				item->min = DatumGetDateADT(DirectFunctionCall1(date_in, CStringGetDatum(min)));
+			if (max != NULL)
+				item->max = DatumGetDateADT(DirectFunctionCall1(date_in, CStringGetDatum(max)));
+		}
+		else
+		{
+			if (min != NULL)
+				item->min = strtod(min, NULL);
+			if (max != NULL)
+				item->max = strtod(max, NULL);
+		}
+		for (int i = 0; codes != NULL && i < nlists; i++)
+			if (strcmp(lists[i].name, codes) == 0)
+				item->codes = &lists[i];
+
+		group->names[group->nnames].name = item->name;
+		group->names[group->nnames++].item = group->nitems;
+		if (item->nhs_name != NULL && strcmp(item->nhs_name, item->name) != 0)
+		{
+			group->names[group->nnames].name = item->nhs_name;
+			group->names[group->nnames++].item = group->nitems;
+		}
+		group->nitems++;
+	}
+	for (int i = 0; i < dataset->ngroups; i++)
+		qsort(dataset->groups[i].names, dataset->groups[i].nnames, sizeof(SpineName), compare_names);
+}
+
+/* What an item is for: identifiers, keys, dates, anchors. */
+static void
+load_item_roles(SpineDataset *dataset)
+{
+	run_query("SELECT g->>'name', g->>'local_patient_id', g->>'nhs_number', g->>'local_episode_id',"
+			  "       g->'parent'->>'item', g->'parent'->>'group', g->'event'->>'date', g->'event'->>'time',"
+			  "       (SELECT string_agg(k, ',' ORDER BY n) FROM jsonb_array_elements_text(g->'key') WITH ORDINALITY AS x(k, n)),"
+			  "       (SELECT string_agg(concat(a->>'item', '+', coalesce(a->>'days', '0')), ',' ORDER BY n)"
+			  "          FROM jsonb_array_elements(CASE jsonb_typeof(g->'anchor') WHEN 'array' THEN g->'anchor'"
+			  "                                    WHEN 'object' THEN jsonb_build_array(g->'anchor') ELSE '[]' END)"
+			  "               WITH ORDINALITY AS y(a, n))"
+			  "  FROM spine.dataset d, jsonb_array_elements(d.definition->'groups') WITH ORDINALITY AS e(g, o)"
+			  " WHERE d.name = $1 AND d.version = $2 ORDER BY o",
+			  dataset->name, dataset->version);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[row];
+		SpineGroup *group = &dataset->groups[row];
+		char	   *parent = column(tuple, 6);
+		char	   *keys = column(tuple, 9);
+		char	   *anchors = column(tuple, 10);
+		char	   *rest;
+
+		group->patient_item = item_or_none(group, column(tuple, 2));
+		group->nhs_number_item = item_or_none(group, column(tuple, 3));
+		group->episode_item = item_or_none(group, column(tuple, 4));
+		group->parent_item = item_or_none(group, column(tuple, 5));
+		group->event_date_item = item_or_none(group, column(tuple, 7));
+		group->event_time_item = item_or_none(group, column(tuple, 8));
+		if (group->parent_item >= 0)
+		{
+			group->parent = spine_dataset_group(dataset, parent);
+			group->parent->is_parent = true;
+		}
+		group->keys = MemoryContextAlloc(dataset->context, sizeof(int) * (group->nitems + 1));
+		for (char *key = keys ? strtok_r(keys, ",", &rest) : NULL; key; key = strtok_r(NULL, ",", &rest))
+			group->keys[group->nkeys++] = spine_group_item(group, key);
+		group->anchors = MemoryContextAlloc(dataset->context, sizeof(SpineAnchor) * (group->nitems + 1));
+		for (char *part = anchors ? strtok_r(anchors, ",", &rest) : NULL; part; part = strtok_r(NULL, ",", &rest))
+		{
+			char	   *plus = strchr(part, '+');
+
+			*plus = '\0';
+			group->anchors[group->nanchors].item = spine_group_item(group, part);
+			group->anchors[group->nanchors++].days = atoi(plus + 1);
+		}
+	}
+	for (int i = 0; i < dataset->ngroups; i++)
+	{
+		SpineGroup *group = &dataset->groups[i];
+
+		if (group->patient_item >= 0)
+			group->items[group->patient_item].from_envelope = true;
+		if (group->nhs_number_item >= 0)
+			group->items[group->nhs_number_item].from_envelope = true;
+		if (group->episode_item >= 0)
+			group->items[group->episode_item].from_envelope = true;
+	}
+}
+
+static void
+load_rules(SpineDataset *dataset)
+{
+	run_query("SELECT g->>'name', r->>'id', r->>'severity' <> 'warning', r->'items'->>0, r->>'message',"
+			  "       r->>'expression', jsonb_array_length(g->'rules')"
+			  "  FROM spine.dataset d, jsonb_array_elements(d.definition->'groups') WITH ORDINALITY AS e(g, o),"
+			  "       jsonb_array_elements(g->'rules') WITH ORDINALITY AS f(r, p)"
+			  " WHERE d.name = $1 AND d.version = $2 ORDER BY o, p",
+			  dataset->name, dataset->version);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[row];
+		SpineGroup *group = spine_dataset_group(dataset, column(tuple, 1));
+		SpineRule  *rule;
+
+		if (group->rules == NULL)
+			group->rules = MemoryContextAllocZero(dataset->context,
+												  sizeof(SpineRule) * pg_strtoint32(column(tuple, 7)));
+		rule = &group->rules[group->nrules++];
+		rule->id = column_dup(dataset->context, tuple, 2);
+		rule->rejects = column(tuple, 3)[0] == 't';
+		rule->item = column_dup(dataset->context, tuple, 4);
+		rule->message = column_dup(dataset->context, tuple, 5);
+		rule->expression = column_dup(dataset->context, tuple, 6);
+	}
+}
+
+/* The record's tuple descriptor and where its columns are in the group's table. */
+static void
+load_table(SpineGroup *group)
+{
+	MemoryContext old = MemoryContextSwitchTo(group->dataset->context);
+	int			natts = ENV_COLUMNS + group->nitems;
+	Oid			schema = get_namespace_oid(group->dataset->name, false);
+	Relation	table;
+	List	   *indexes;
+	ListCell   *cell;
+	char	   *local_index = psprintf("%s_local", group->name);
+
+	group->desc = CreateTemplateTupleDesc(natts);
+	for (int i = 0; i < ENV_COLUMNS; i++)
+		TupleDescInitEntry(group->desc, i + 1, spine_envelope_names[i], envelope_types[i], -1, 0);
+	for (int i = 0; i < group->nitems; i++)
+		TupleDescInitEntry(group->desc, ENV_COLUMNS + i + 1, group->items[i].name,
+						   group->items[i].type_oid, -1, 0);
+	group->desc = BlessTupleDesc(group->desc);
+
+	group->table = get_relname_relid(group->name, schema);
+	table = table_open(group->table, AccessShareLock);
+	group->table_attnums = palloc(sizeof(AttrNumber) * natts);
+	for (int i = 0; i < natts; i++)
+	{
+		group->table_attnums[i] = get_attnum(group->table, NameStr(TupleDescAttr(group->desc, i)->attname));
+		if (group->table_attnums[i] == InvalidAttrNumber)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("column \"%s\" of table \"%s.%s\" is missing",
+							NameStr(TupleDescAttr(group->desc, i)->attname),
+							group->dataset->name, group->name),
+					 errhint("The table was changed by hand. Restore the column, or publish the data set again into a new store.")));
+	}
+	indexes = RelationGetIndexList(table);
+	foreach(cell, indexes)
+	{
+		char	   *name = get_rel_name(lfirst_oid(cell));
+
+		if (strcmp(name, local_index) == 0)
+			group->local_index = lfirst_oid(cell);
+	}
+	table_close(table, NoLock);
+	if (!OidIsValid(group->local_index))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("index \"%s\" of table \"%s.%s\" is missing",
+						local_index, group->dataset->name, group->name)));
+	MemoryContextSwitchTo(old);
+}
+
+/* Reads the definition; raises SP003 where no such version is accepted. */
+static SpineDataset *
+load_dataset(const char *name, const char *version)
+{
+	SpineOwnerScope scope;
+	SpineDataset *dataset;
+	MemoryContext context;
+	char	   *retired;
+
+	context = AllocSetContextCreate(CurrentMemoryContext, "spine data set", ALLOCSET_DEFAULT_SIZES);
+	dataset = MemoryContextAllocZero(context, sizeof(SpineDataset));
+	dataset->context = context;
+	dataset->name = MemoryContextStrdup(context, name);
+	dataset->version = MemoryContextStrdup(context, version);
+
+	spine_owner_enter(&scope);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+
+	dataset_relid = get_relname_relid("dataset", get_namespace_oid("spine", false));
+	if (!OidIsValid(dataset_relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_SPINE_NOT_SET_UP),
+				 errmsg("this database has no store"),
+				 errhint("Run SELECT spine.create_store('...') with the ODS code of your organisation.")));
+
+	run_query("SELECT retired_on <= current_date, retired_on FROM spine.dataset WHERE name = $1 AND version = $2",
+			  name, version);
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_SPINE_UNKNOWN_DATASET),
+				 errmsg("data set \"%s\" version \"%s\" is not published here", name, version),
+				 errhint("See spine.datasets for what this node accepts.")));
+	retired = column(SPI_tuptable->vals[0], 1);
+	if (retired != NULL && retired[0] == 't')
+		ereport(ERROR,
+				(errcode(ERRCODE_SPINE_UNKNOWN_DATASET),
+				 errmsg("data set \"%s\" version \"%s\" is no longer accepted, since %s",
+						name, version, column(SPI_tuptable->vals[0], 2)),
+				 errhint("See spine.datasets for what this node accepts.")));
+
+	load_groups(dataset);
+	load_items(dataset);
+	load_item_roles(dataset);
+	load_rules(dataset);
+	for (int i = 0; i < dataset->ngroups; i++)
+		load_table(&dataset->groups[i]);
+
+	SPI_finish();
+	spine_owner_leave(&scope);
+	return dataset;
+}
+
+SpineDataset *
+spine_dataset_get(const char *name, const char *version)
+{
+	static bool registered = false;
+	SpineDataset *dataset;
+
+	if (!registered)
+	{
+		CacheRegisterRelcacheCallback(mark_stale, (Datum) 0);
+		RegisterXactCallback(drop_stale, NULL);
+		registered = true;
+	}
+	AcceptInvalidationMessages();
+	for (dataset = datasets; dataset != NULL; dataset = dataset->next)
+		if (!dataset->stale && strcmp(dataset->name, name) == 0 && strcmp(dataset->version, version) == 0)
+			return dataset;
+
+	dataset = load_dataset(name, version);
+	MemoryContextSetParent(dataset->context, CacheMemoryContext);
+	dataset->next = datasets;
+	datasets = dataset;
+	return dataset;
+}
+
+/* A name in a rule is an item of the group: a column of the record. */
+static Node *
+rule_column(ParseState *pstate, ColumnRef *reference, Node *var)
+{
+	SpineGroup *group = pstate->p_ref_hook_state;
+	int			item;
+
+	if (var != NULL || list_length(reference->fields) != 1 || !IsA(linitial(reference->fields), String))
+		return NULL;
+	item = spine_group_item(group, strVal(linitial(reference->fields)));
+	if (item < 0)
+		return NULL;
+	return (Node *) makeVar(1, ENV_COLUMNS + item + 1, group->items[item].type_oid, -1,
+							group->items[item].type == ITEM_TEXT ? DEFAULT_COLLATION_OID : InvalidOid, 0);
+}
+
+/*
+ * Compiles the group's rules, as PostgreSQL compiles the CHECK constraints of
+ * a table: no subqueries, no aggregates, names resolved in pg_catalog and
+ * spine alone.
+ */
+void
+spine_group_compile_rules(SpineGroup *group)
+{
+	MemoryContext old;
+	int			guc_level;
+
+	if (group->rules_compiled)
+		return;
+	guc_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, spine, pg_temp",
+							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	old = MemoryContextSwitchTo(group->dataset->context);
+	for (int i = 0; i < group->nrules; i++)
+	{
+		SpineRule  *rule = &group->rules[i];
+		ParseState *pstate = make_parsestate(NULL);
+		char	   *query = psprintf("SELECT (%s)", rule->expression);
+		List	   *parsed = raw_parser(query, RAW_PARSE_DEFAULT);
+		SelectStmt *select = castNode(SelectStmt, linitial_node(RawStmt, parsed)->stmt);
+		Node	   *expression;
+
+		pstate->p_post_columnref_hook = rule_column;
+		pstate->p_ref_hook_state = group;
+		expression = transformExpr(pstate, linitial_node(ResTarget, select->targetList)->val,
+								   EXPR_KIND_CHECK_CONSTRAINT);
+		expression = coerce_to_boolean(pstate, expression, "rule");
+		assign_expr_collations(pstate, expression);
+		rule->state = ExecInitExpr(expression_planner((Expr *) expression), NULL);
+		free_parsestate(pstate);
+	}
+	group->econtext = CreateStandaloneExprContext();
+	group->slot = MakeSingleTupleTableSlot(group->desc, &TTSOpsVirtual);
+	MemoryContextSwitchTo(old);
+	AtEOXact_GUC(true, guc_level);
+	group->rules_compiled = true;
+}

@@ -1,0 +1,429 @@
+/*
+ * door_view.c
+ *		The strict door: INSERT, UPDATE, DELETE and COPY on the typed views of a
+ *		data-set version. The statement succeeds or fails whole.
+ *
+ * A statement trigger opens a batch before the first row and stores what is
+ * left after the last one; the row trigger checks each row and stores the
+ * batch whenever it is full. Open batches are a stack, because a statement
+ * may run inside another one's trigger or function.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/uuid.h"
+
+#include "errors.h"
+#include "intake/door.h"
+#include "intake/intake.h"
+
+/* columns of a view that are neither the record's own nor items */
+typedef enum ViewColumn
+{
+	VIEW_NHS_NUMBER = -1,
+	VIEW_LOCAL_PATIENT_ID = -2,
+	VIEW_LOCAL_EPISODE_ID = -3
+} ViewColumn;
+
+typedef struct OpenBatch
+{
+	Oid			view;
+	SubTransactionId subxact;
+	MemoryContext context;
+	SpineBatch *batch;
+	SpineGroup *group;
+	char	   *owner;
+	char	   *source_system;
+	int		   *columns;		/* of each view column: column of the record, or a ViewColumn */
+	int64		row_number;
+	struct OpenBatch *next;
+} OpenBatch;
+
+static OpenBatch *open_batches = NULL;
+
+PG_FUNCTION_INFO_V1(spine_intake_statement);
+PG_FUNCTION_INFO_V1(spine_intake_row);
+
+static void
+forget_at_end(XactEvent event, void *arg)
+{
+	/* the memory goes with the transaction's */
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		open_batches = NULL;
+}
+
+static void
+forget_at_subend(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
+{
+	for (OpenBatch **link = &open_batches; *link != NULL;)
+	{
+		OpenBatch  *open = *link;
+
+		if (open->subxact == mine && event == SUBXACT_EVENT_ABORT_SUB)
+		{
+			*link = open->next;
+			MemoryContextDelete(open->context);
+			continue;
+		}
+		if (open->subxact == mine && event == SUBXACT_EVENT_COMMIT_SUB)
+			open->subxact = parent;
+		link = &open->next;
+	}
+}
+
+const SpineCaller *
+spine_door_writer(void)
+{
+	const SpineCaller *caller = spine_caller_get();
+
+	if (caller->system == NULL || (caller->rights & SPINE_MAY_WRITE) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("role \"%s\" is not a system that may write", caller->role_name),
+				 errhint("An operator registers a supplier's system with spine.add_system().")));
+	return caller;
+}
+
+char *
+spine_door_trimmed(char *identifier)
+{
+	char	   *end;
+
+	if (identifier == NULL)
+		return NULL;
+	while (*identifier == ' ')
+		identifier++;
+	for (end = identifier + strlen(identifier); end > identifier && end[-1] == ' '; end--)
+		;
+	*end = '\0';
+	return *identifier == '\0' ? NULL : identifier;
+}
+
+static void
+open_batch(TriggerData *trigdata)
+{
+	static bool registered = false;
+	Trigger    *trigger = trigdata->tg_trigger;
+	TupleDesc	desc = RelationGetDescr(trigdata->tg_relation);
+	const SpineCaller *caller = spine_door_writer();
+	MemoryContext context;
+	MemoryContext old;
+	OpenBatch  *open;
+
+	if (!registered)
+	{
+		RegisterXactCallback(forget_at_end, NULL);
+		RegisterSubXactCallback(forget_at_subend, NULL);
+		registered = true;
+	}
+	if (trigger->tgnargs != 3)
+		elog(ERROR, "trigger \"%s\" needs data set, version and group", trigger->tgname);
+
+	context = AllocSetContextCreate(TopTransactionContext, "spine view door", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(context);
+	open = palloc0(sizeof(OpenBatch));
+	open->context = context;
+	open->view = RelationGetRelid(trigdata->tg_relation);
+	open->subxact = GetCurrentSubTransactionId();
+	open->owner = pstrdup(caller->organisation);
+	open->source_system = pstrdup(caller->system);
+	open->group = spine_dataset_group(spine_dataset_get(trigger->tgargs[0], trigger->tgargs[1]),
+									  trigger->tgargs[2]);
+	if (open->group == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_SPINE_UNKNOWN_DATASET),
+				 errmsg("data group \"%s\" is not in data set \"%s\" version \"%s\"",
+						trigger->tgargs[2], trigger->tgargs[0], trigger->tgargs[1])));
+
+	open->columns = palloc(sizeof(int) * desc->natts);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		const char *name = NameStr(TupleDescAttr(desc, i)->attname);
+		int			item = spine_group_item(open->group, name);
+
+		if (item >= 0)
+			open->columns[i] = ENV_COLUMNS + item;
+		else if (strcmp(name, "nhs_number") == 0)
+			open->columns[i] = VIEW_NHS_NUMBER;
+		else if (strcmp(name, "local_patient_id") == 0)
+			open->columns[i] = VIEW_LOCAL_PATIENT_ID;
+		else if (strcmp(name, "local_episode_id") == 0)
+			open->columns[i] = VIEW_LOCAL_EPISODE_ID;
+		else
+		{
+			int			column;
+
+			for (column = 0; column < ENV_COLUMNS; column++)
+				if (strcmp(name, spine_envelope_names[column]) == 0)
+					break;
+			if (column == ENV_COLUMNS)
+				elog(ERROR, "view column \"%s\" is unknown to its data group", name);
+			open->columns[i] = column;
+		}
+	}
+	open->batch = spine_batch_create(open->group, open->owner, open->source_system, context);
+	open->next = open_batches;
+	open_batches = open;
+	MemoryContextSwitchTo(old);
+}
+
+/* Raises for a record that cannot be accepted: nothing of the statement stays. */
+static void
+refuse(const SpineGroup *group, int n, List *findings)
+{
+	StringInfoData detail;
+	int			nfaults = 0;
+	SpineFinding *first = NULL;
+	ListCell   *cell;
+
+	initStringInfo(&detail);
+	foreach(cell, findings)
+	{
+		SpineFinding *finding = lfirst(cell);
+
+		if (finding->severity == SEVERITY_WARNING)
+			continue;
+		if (first == NULL)
+			first = finding;
+		appendStringInfo(&detail, "%s%s: %s.", nfaults++ > 0 ? "\n" : "", finding->rule, finding->message);
+	}
+
+	/* COPY would add the line as context: a person's data, in the server's log */
+	error_context_stack = NULL;
+	ereport(ERROR,
+			(errcode(ERRCODE_SPINE_RECORD_REJECTED),
+			 errmsg_plural("row %d is refused: %d finding", "row %d is refused: %d findings", nfaults, n, nfaults),
+			 errdetail_internal("%s", detail.data),
+			 errhint("Correct the row, or send records through spine.submit(), which keeps the good ones."),
+			 err_generic_string(PG_DIAG_SCHEMA_NAME, group->dataset->name),
+			 err_generic_string(PG_DIAG_TABLE_NAME, group->name),
+			 first->item != NULL ? err_generic_string(PG_DIAG_COLUMN_NAME, first->item) : 0,
+			 err_generic_string(PG_DIAG_CONSTRAINT_NAME, first->rule)));
+}
+
+static void
+strict_verdict(void *state, int n, SpineOutcome outcome, const pg_uuid_t *record_id,
+			   List *findings, const char *raw, int raw_length)
+{
+	if (outcome == OUTCOME_REJECTED)
+		refuse(state, n, findings);
+}
+
+Datum
+spine_intake_statement(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_STATEMENT(trigdata->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("spine.intake_statement() is a statement trigger of spine's views")));
+
+	if (TRIGGER_FIRED_BEFORE(trigdata->tg_event))
+		open_batch(trigdata);
+	else
+	{
+		for (OpenBatch **link = &open_batches; *link != NULL; link = &(*link)->next)
+		{
+			OpenBatch  *open = *link;
+
+			if (open->view != RelationGetRelid(trigdata->tg_relation))
+				continue;
+			spine_batch_flush(open->batch, strict_verdict, open->group);
+			*link = open->next;
+			MemoryContextDelete(open->context);
+			break;
+		}
+	}
+	return PointerGetDatum(NULL);
+}
+
+static char *
+text_of(Datum value)
+{
+	return spine_door_trimmed(TextDatumGetCString(value));
+}
+
+/* What only spine sets may not be set by a supplier. */
+static void
+refuse_column(OpenBatch *open, const char *column)
+{
+	error_context_stack = NULL;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("column \"%s\" is set by spine", column),
+			 errhint("Leave it out."),
+			 err_generic_string(PG_DIAG_TABLE_NAME, open->group->name),
+			 err_generic_string(PG_DIAG_COLUMN_NAME, column)));
+}
+
+static void
+check_writer(OpenBatch *open, int column, Datum value)
+{
+	if (strcmp(TextDatumGetCString(value), column == ENV_OWNER ? open->owner : open->source_system) != 0)
+	{
+		error_context_stack = NULL;
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("a system writes for its own organisation and under its own name only"),
+				 errdetail("This role is system \"%s\" of organisation %s.", open->source_system, open->owner),
+				 err_generic_string(PG_DIAG_TABLE_NAME, open->group->name),
+				 err_generic_string(PG_DIAG_COLUMN_NAME, spine_envelope_names[column])));
+	}
+}
+
+/*
+ * Fills the record from the view's new row. old is the row before an UPDATE,
+ * or NULL.
+ */
+static void
+read_row(OpenBatch *open, SpineRecord *record, TupleDesc desc,
+		 const Datum *values, const bool *nulls, const Datum *old_values, const bool *old_nulls)
+{
+	for (int i = 0; i < desc->natts; i++)
+	{
+		int			column = open->columns[i];
+
+		if (old_values != NULL && column >= 0 && column < ENV_COLUMNS)
+		{
+			/* an UPDATE leaves the envelope as it is */
+			if (nulls[i] != old_nulls[i] ||
+				(!nulls[i] && !datum_image_eq(values[i], old_values[i], TupleDescAttr(desc, i)->attbyval,
+											  TupleDescAttr(desc, i)->attlen)))
+				refuse_column(open, spine_envelope_names[column]);
+		}
+		if (nulls[i])
+			continue;
+		switch (column)
+		{
+			case VIEW_NHS_NUMBER:
+				record->has_nhs_number = true;
+				record->nhs_number = DatumGetInt64(values[i]);
+				break;
+			case VIEW_LOCAL_PATIENT_ID:
+				record->local_patient_id = text_of(values[i]);
+				break;
+			case VIEW_LOCAL_EPISODE_ID:
+				record->local_episode_id = text_of(values[i]);
+				break;
+			case ENV_LOCAL_RECORD_ID:
+				record->local_record_id = text_of(values[i]);
+				break;
+			case ENV_OWNER:
+			case ENV_SOURCE_SYSTEM:
+				check_writer(open, column, values[i]);
+				break;
+			default:
+				if (column >= ENV_COLUMNS)
+				{
+					record->values[column] = values[i];
+					record->nulls[column] = false;
+				}
+				else if (old_values == NULL)
+					refuse_column(open, spine_envelope_names[column]);
+		}
+	}
+}
+
+static int
+view_column(const OpenBatch *open, TupleDesc desc, int wanted)
+{
+	for (int i = 0; i < desc->natts; i++)
+		if (open->columns[i] == wanted)
+			return i;
+	elog(ERROR, "the view lacks column \"%s\"", spine_envelope_names[wanted]);
+}
+
+Datum
+spine_intake_row(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	TupleDesc	desc;
+	OpenBatch  *open;
+	MemoryContext old;
+	HeapTuple	tuple;
+	Datum	   *values;
+	bool	   *nulls;
+	Datum	   *old_values = NULL;
+	bool	   *old_nulls = NULL;
+	SpineRecord record;
+	pg_uuid_t	record_id;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_INSTEAD(trigdata->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("spine.intake_row() is an INSTEAD OF trigger of spine's views")));
+
+	desc = RelationGetDescr(trigdata->tg_relation);
+	for (open = open_batches; open != NULL; open = open->next)
+		if (open->view == RelationGetRelid(trigdata->tg_relation))
+			break;
+	if (open == NULL)
+		elog(ERROR, "no batch is open for view \"%s\"", RelationGetRelationName(trigdata->tg_relation));
+
+	if (spine_batch_count(open->batch) == SPINE_BATCH_ROWS)
+		spine_batch_flush(open->batch, strict_verdict, open->group);
+	open->row_number++;
+
+	old = MemoryContextSwitchTo(spine_batch_context(open->batch));
+	values = palloc(sizeof(Datum) * desc->natts);
+	nulls = palloc(sizeof(bool) * desc->natts);
+	if (!TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
+	{
+		old_values = palloc(sizeof(Datum) * desc->natts);
+		old_nulls = palloc(sizeof(bool) * desc->natts);
+		heap_deform_tuple(trigdata->tg_trigtuple, desc, old_values, old_nulls);
+		check_writer(open, ENV_OWNER, old_values[view_column(open, desc, ENV_OWNER)]);
+		check_writer(open, ENV_SOURCE_SYSTEM, old_values[view_column(open, desc, ENV_SOURCE_SYSTEM)]);
+	}
+	if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
+	{
+		spine_batch_delete(open->batch,
+						   DatumGetUUIDP(old_values[view_column(open, desc, ENV_RECORD_ID)]));
+		MemoryContextSwitchTo(old);
+		return PointerGetDatum(trigdata->tg_trigtuple);
+	}
+
+	/* the batch keeps what points into the row until it is stored */
+	tuple = heap_copytuple(TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ?
+						   trigdata->tg_newtuple : trigdata->tg_trigtuple);
+	heap_deform_tuple(tuple, desc, values, nulls);
+	spine_record_init(&record, open->group, CurrentMemoryContext);
+	record.n = open->row_number;
+	record.keeps_subject = old_values != NULL;
+	read_row(open, &record, desc, values, nulls, old_values, old_nulls);
+	spine_check_record(&record);
+	if (record.rejected)
+		refuse(open->group, record.n, record.findings);
+	if (spine_batch_holds(open->batch, &record))
+	{
+		/* sent twice in one statement: the later row corrects the earlier one */
+		MemoryContextSwitchTo(old);
+		open->row_number--;
+		spine_batch_flush(open->batch, strict_verdict, open->group);
+		return spine_intake_row(fcinfo);
+	}
+	spine_batch_add(open->batch, &record, &record_id);
+	MemoryContextSwitchTo(old);
+
+	/* RETURNING shows what spine has set so far */
+	{
+		int			at[3] = {view_column(open, desc, ENV_RECORD_ID) + 1,
+			view_column(open, desc, ENV_OWNER) + 1,
+		view_column(open, desc, ENV_SOURCE_SYSTEM) + 1};
+		Datum		set[3] = {UUIDPGetDatum(&record_id), record.values[ENV_OWNER], record.values[ENV_SOURCE_SYSTEM]};
+		bool		none[3] = {false, false, false};
+
+		tuple = heap_modify_tuple_by_cols(tuple, desc, 3, at, set, none);
+	}
+	return PointerGetDatum(tuple);
+}
