@@ -129,7 +129,8 @@ sub finish
 	# Test::More explains its failures there; psql's notices would only be in the way
 	return unless @faults || $run->{file} !~ /\.sql$/;
 	my @err = split /\n/, slurp("$run->{base}.err");
-	splice @err, 60, @err - 80, '...' if @err > 80;
+	splice @err, 30, @err - 40, '...' if @err > 40 && $run->{file} =~ /\.sql$/;
+	splice @err, 150, @err - 200, '...' if @err > 200;
 	print "    | $_\n" for @err;
 }
 
