@@ -243,7 +243,7 @@ CREATE FUNCTION spine.group_faults(definition jsonb) RETURNS TABLE (path text, f
 	)
 	SELECT f.path, f.fault
 	  FROM g, spine.shape_faults(g.body, g.path, '{
-			"name": "!name", "title": "!text", "description": "text", "nhs_table": "text",
+			"name": "!name", "title": "!text", "description": "!text", "nhs_table": "text",
 			"subject": "!one_of mother baby patient none", "episode": "text", "key": "!names",
 			"local_patient_id": "text", "nhs_number": "text", "local_episode_id": "text",
 			"parent": "object", "event": "object", "anchor": "any", "items": "!list filled", "rules": "list"}') AS f
@@ -544,6 +544,7 @@ BEGIN
 		   JOIN pg_proc AS p USING (oid)
 	 WHERE p.pronamespace NOT IN ('pg_catalog'::regnamespace, 'spine'::regnamespace)
 		OR p.prosecdef
+		OR p.prorettype::regtype::text ~ '^reg'
 		OR NOT has_function_privilege('public', p.oid, 'EXECUTE')
 		OR p.provolatile = 'v'
 		OR p.provolatile = 's'
