@@ -13,6 +13,8 @@ OBJS = \
 	extension/governance/identity.o \
 	extension/governance/caller.o \
 	extension/governance/visible.o \
+	extension/governance/audience.o \
+	extension/governance/csv.o \
 	extension/intake/definition.o \
 	extension/intake/value.o \
 	extension/intake/check.o \
@@ -21,7 +23,10 @@ OBJS = \
 	extension/intake/door_view.o \
 	extension/intake/door_submit.o \
 	extension/exchange/doorbell.o \
-	extension/generate/generate.o \
+	extension/exchange/deliver.o \
+	extension/exchange/conninfo.o \
+	extension/generate/generate.o extension/generate/journey.o extension/generate/marginals.o \
+	extension/generate/record.o extension/generate/tell.o \
 	bgworkers/worker.o \
 	bgworkers/launcher.o \
 	bgworkers/courier.o

@@ -16,6 +16,7 @@ int			spine_open_minutes = 60;
 int			spine_openings_mark = 0;
 int			spine_courier_interval = 1000;
 int			spine_courier_batch = 1000;
+int			spine_courier_timeout = 60000;
 
 void
 spine_guc_define(void)
@@ -73,6 +74,14 @@ spine_guc_define(void)
 							1000, 1, 100000,
 							PGC_SIGHUP,
 							0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("spine.courier_timeout",
+							"How long a neighbour may take to connect, or to apply a batch.",
+							NULL,
+							&spine_courier_timeout,
+							60000, 100, INT_MAX,
+							PGC_SIGHUP,
+							GUC_UNIT_MS,
 							NULL, NULL, NULL);
 	MarkGUCPrefixReserved("spine");
 }

@@ -13,6 +13,7 @@ extern int	spine_open_minutes; /* an opened record closes after this many minute
 extern int	spine_openings_mark;	/* internal: see governance/visible.c */
 extern int	spine_courier_interval; /* ms between two looks without a ring of the doorbell */
 extern int	spine_courier_batch;	/* most rows in one batch */
+extern int	spine_courier_timeout;	/* ms a neighbour may take to connect or to answer */
 
 extern void spine_guc_define(void);
 

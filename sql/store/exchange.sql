@@ -1,1 +1,151 @@
--- The delivery ledger and the state of the links.
+-- The delivery ledger, the state of the links, and what was received but could not be applied.
+
+-- By destination, so that one neighbour's backlog costs the others nothing; then by month, so
+-- that what is past its retention goes by dropping a table. connect_node makes a destination's
+-- partitions, the courier those of coming months; a row that finds none goes to a default.
+CREATE TABLE spine.delivery (
+	delivery_id bigint GENERATED ALWAYS AS IDENTITY,
+	destination text NOT NULL,
+	xid xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
+	relation text NOT NULL,
+	record_id uuid NOT NULL,
+	revision bigint NOT NULL,
+	action text NOT NULL CHECK (action IN ('put', 'withdraw')),
+	clause text,
+	at timestamptz NOT NULL DEFAULT pg_catalog.now()
+) PARTITION BY LIST (destination);
+CREATE INDEX delivery_position ON spine.delivery (destination, xid, delivery_id);
+CREATE TABLE spine.delivery_default PARTITION OF spine.delivery DEFAULT;
+COMMENT ON TABLE spine.delivery IS 'What has to leave, or left, this node: one row for each record and destination whenever its content or its audience changes there. Append-only; pointers, no content.';
+
+CREATE TABLE spine.link (
+	node text PRIMARY KEY REFERENCES spine.node,
+	state text NOT NULL DEFAULT 'new' CHECK (state IN ('new', 'connected', 'waiting')),
+	epoch uuid,
+	cluster text,
+	sent_seq bigint NOT NULL DEFAULT 0,
+	sent_at timestamptz,
+	acknowledged_seq bigint NOT NULL DEFAULT 0,
+	acknowledged_at timestamptz,
+	position jsonb,
+	pruned_before xid8,
+	last_error text,
+	last_error_at timestamptz,
+	retry_at timestamptz
+);
+COMMENT ON TABLE spine.link IS 'The courier''s side of each link. Only epoch and sent_seq decide anything (which positions of the neighbour are ours); the rest is for people.';
+
+CREATE TABLE spine.link_received (
+	node text PRIMARY KEY REFERENCES spine.node,
+	epoch uuid,
+	seq bigint NOT NULL DEFAULT 0,
+	position jsonb,
+	past_epochs uuid[] NOT NULL DEFAULT '{}',
+	received_at timestamptz
+);
+COMMENT ON TABLE spine.link_received IS 'How far each neighbour''s batches are applied here, and the position that it gave with the last of them: written in the transaction that applied it.';
+
+CREATE TABLE spine.incident (
+	incident_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	kind text NOT NULL,
+	role_name name NOT NULL,
+	node text,
+	detail jsonb NOT NULL,
+	at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	times bigint NOT NULL DEFAULT 1,
+	last_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+CREATE INDEX incident_kind ON spine.incident (kind, role_name, last_at);
+COMMENT ON TABLE spine.incident IS 'What a neighbour sent that it had no right to send, or that contradicts what is known. The same again within a minute is counted in times.';
+
+CREATE TABLE spine.receive_fault (
+	relation text NOT NULL,
+	record_id uuid NOT NULL,
+	node text NOT NULL,
+	owner text,
+	revision bigint,
+	sqlstate text NOT NULL,
+	message text NOT NULL,
+	content jsonb NOT NULL,
+	at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	PRIMARY KEY (relation, record_id)
+);
+COMMENT ON TABLE spine.receive_fault IS 'Rows from neighbours that could not be applied, with their error. Gone when a later revision is applied or withdrawn; spine.retry_faults() tries them again.';
+
+CREATE TABLE spine.waiting_row (
+	relation text NOT NULL,
+	record_id uuid NOT NULL,
+	node text NOT NULL,
+	owner text NOT NULL,
+	revision bigint NOT NULL,
+	content jsonb NOT NULL,
+	at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	PRIMARY KEY (relation, record_id)
+);
+COMMENT ON TABLE spine.waiting_row IS 'Rows from neighbours of data groups that are not published here yet; applied when they are.';
+
+CREATE TABLE spine.unknown_item (
+	relation text NOT NULL,
+	record_id uuid NOT NULL,
+	owner text NOT NULL,
+	revision bigint NOT NULL,
+	items jsonb NOT NULL,
+	PRIMARY KEY (relation, record_id)
+);
+COMMENT ON TABLE spine.unknown_item IS 'Items of applied rows that this node''s version of the data group does not know; filled in when one that does is published.';
+
+-- ended links travel too, and the index of pairs holds only those in force
+CREATE INDEX identity_link_from ON spine.identity_link (from_patient);
+
+CREATE TRIGGER deliver_insert AFTER INSERT ON spine.relationship
+	REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION spine.deliver('spine', 'relationship');
+CREATE TRIGGER deliver_update AFTER UPDATE ON spine.relationship
+	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION spine.deliver('spine', 'relationship');
+CREATE TRIGGER deliver_delete AFTER DELETE ON spine.relationship
+	REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION spine.deliver('spine', 'relationship');
+CREATE TRIGGER deliver_insert AFTER INSERT ON spine.agreement_event
+	REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION spine.deliver('spine', 'agreement_event');
+CREATE TRIGGER deliver_update AFTER UPDATE ON spine.agreement_event
+	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION spine.deliver('spine', 'agreement_event');
+
+-- links and anchors travel with records: a later one is carried by a record of that patient
+CREATE TRIGGER deliver_insert AFTER INSERT ON spine.identity_link
+	REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION spine.deliver_links('identity_link');
+CREATE TRIGGER deliver_update AFTER UPDATE ON spine.identity_link
+	REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION spine.deliver_links('identity_link');
+CREATE TRIGGER deliver_insert AFTER INSERT ON spine.family_link
+	REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION spine.deliver_links('family_link');
+CREATE TRIGGER deliver_update AFTER UPDATE ON spine.family_link
+	REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION spine.deliver_links('family_link');
+CREATE TRIGGER deliver_insert AFTER INSERT ON spine.episode_link
+	REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION spine.deliver_links('episode_link');
+CREATE TRIGGER deliver_update AFTER UPDATE ON spine.episode
+	REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION spine.deliver_links('episode');
+
+-- at the end of the transaction that publishes, when its tables stand
+CREATE CONSTRAINT TRIGGER apply_waiting AFTER INSERT ON spine.dataset
+	DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION spine.apply_waiting_rows();
+
+CREATE VIEW spine.nodes AS
+	SELECT n.name, n.is_self, n.state, n.role_name, n.connected_at,
+		   ARRAY(SELECT o.organisation FROM spine.node_organisation o WHERE o.node = n.name ORDER BY 1) AS organisations
+	FROM spine.node n;
+COMMENT ON VIEW spine.nodes IS 'This node and its neighbours, with the organisations that each hosts.';
+
+CREATE VIEW spine.links AS
+	SELECT l.node,
+		   CASE n.state WHEN 'active' THEN l.state ELSE n.state END AS state,
+		   l.position -> 'full' IS NOT NULL AS full_send,
+		   l.sent_seq, l.sent_at, l.acknowledged_seq, l.acknowledged_at,
+		   spine.link_lag(l.node) AS lag_rows,
+		   l.last_error, l.last_error_at, l.retry_at,
+		   r.seq AS received_seq, r.received_at,
+		   (SELECT pg_catalog.count(*) FROM spine.receive_fault f WHERE f.node = l.node) AS faults
+	FROM spine.link l
+		JOIN spine.node n ON n.name = l.node
+		LEFT JOIN spine.link_received r ON r.node = l.node;
+COMMENT ON VIEW spine.links IS 'Each neighbour''s link: what was sent and acknowledged, ledger rows still to go (counted to 100,000; null before the first contact), the last error, the next try, what was received from it.';
+
+GRANT SELECT ON spine.nodes TO spine_member, spine_supplier, spine_governor, spine_operator;
+GRANT SELECT ON spine.links TO spine_operator;
+GRANT SELECT ON spine.incident TO spine_operator, spine_governor;

@@ -1,0 +1,28 @@
+/*
+ * conninfo.c
+ *		Looks at connection strings before they are stored.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "libpq-fe.h"
+#include "utils/builtins.h"
+
+PG_FUNCTION_INFO_V1(spine_is_conninfo);
+
+/* spine.is_conninfo(conninfo text) */
+Datum
+spine_is_conninfo(PG_FUNCTION_ARGS)
+{
+	char	   *conninfo = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *message = NULL;
+	PQconninfoOption *options = PQconninfoParse(conninfo, &message);
+	bool		good = options != NULL;
+
+	/* the message may hold a password: it is not shown */
+	if (message)
+		PQfreemem(message);
+	if (options)
+		PQconninfoFree(options);
+	PG_RETURN_BOOL(good);
+}

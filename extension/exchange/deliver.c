@@ -1,0 +1,427 @@
+/*
+ * deliver.c
+ *		spine.deliver(), the statement trigger that appends to the delivery ledger,
+ *		and what the exchange asks about audiences.
+ *
+ * Most statements touch rows without an audience: those cost a pass over the
+ * transition tables and no query. The others hand (record, token) pairs of the
+ * old and the new state to one saved statement, which knows nothing of the
+ * table they come from.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "executor/tuptable.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/tuplestore.h"
+#include "utils/uuid.h"
+
+#include "exchange/doorbell.h"
+
+/* tokens handed over in one query: bounds memory when a statement touches millions of rows */
+#define DELIVER_CHUNK	20000
+
+static const char *const deliver_query =
+	"WITH token AS MATERIALIZED ("
+	" SELECT t.record_id, t.owner, t.revision, t.token, t.fresh, n.name AS destination"
+	" FROM pg_catalog.unnest($1, $2, $3, $4, $5) AS t (record_id, owner, revision, token, fresh)"
+	" JOIN spine.node_organisation h ON h.organisation = pg_catalog.split_part(t.token, ':', 1)"
+	" JOIN spine.node n ON n.name = h.node AND NOT n.is_self AND n.state <> 'ended'"
+	" JOIN spine.node_organisation o ON o.organisation = t.owner"
+	" JOIN spine.node s ON s.name = o.node AND s.is_self"
+	"), reason AS MATERIALIZED ("
+	" SELECT p.owner, p.token,"
+	"  (SELECT r.agreement || '/' || r.version || '/' || r.clause FROM spine.sharing_rule r"
+	"   WHERE r.from_organisation = p.owner AND r.dataset = $7 AND r.data_group = $8"
+	"    AND r.to_organisation = pg_catalog.split_part(p.token, ':', 1)"
+	"    AND r.purpose = pg_catalog.split_part(p.token, ':', 2)"
+	"   ORDER BY r.starts_at DESC, r.agreement, r.version DESC, r.clause LIMIT 1) AS clause"
+	" FROM (SELECT DISTINCT t.owner, t.token FROM token t) p"
+	") INSERT INTO spine.delivery (destination, relation, record_id, revision, action, clause)"
+	" SELECT d.destination, $6, d.record_id, d.revision,"
+	"  CASE WHEN d.tokens IS NULL THEN 'withdraw' ELSE 'put' END, d.clause"
+	" FROM (SELECT t.destination, t.record_id, pg_catalog.max(t.revision) AS revision,"
+	"   pg_catalog.array_agg(t.token ORDER BY t.token) FILTER (WHERE t.fresh) AS tokens,"
+	"   pg_catalog.array_agg(t.token ORDER BY t.token) FILTER (WHERE NOT t.fresh) AS old_tokens,"
+	"   pg_catalog.max(t.revision) FILTER (WHERE t.fresh) AS new_revision,"
+	"   pg_catalog.max(t.revision) FILTER (WHERE NOT t.fresh) AS old_revision,"
+	"   pg_catalog.min(r.clause) FILTER (WHERE t.fresh) AS clause"
+	"  FROM token t JOIN reason r ON r.owner = t.owner AND r.token = t.token"
+	"  GROUP BY t.destination, t.record_id) d"
+	" WHERE d.tokens IS DISTINCT FROM d.old_tokens OR d.new_revision IS DISTINCT FROM d.old_revision";
+
+static SPIPlanPtr deliver_plan = NULL;
+
+typedef struct DeliverColumns
+{
+	int			record_id;
+	int			owner;
+	int			revision;
+	int			audience;
+} DeliverColumns;
+
+typedef struct DeliverTokens
+{
+	MemoryContext context;		/* of the copied values, reset with each chunk */
+	int			n;
+	int			allocated;
+	Datum	   *record_id;
+	Datum	   *owner;
+	Datum	   *revision;
+	Datum	   *token;
+	Datum	   *fresh;
+	/* the same for the whole statement */
+	Datum		relation;
+	Datum		dataset;
+	Datum		data_group;
+	uint64		written;
+} DeliverTokens;
+
+PG_FUNCTION_INFO_V1(spine_deliver);
+PG_FUNCTION_INFO_V1(spine_audience_names);
+PG_FUNCTION_INFO_V1(spine_audience_of);
+
+static int
+deliver_column(Relation rel, const char *name, Oid type)
+{
+	int			attnum = SPI_fnumber(RelationGetDescr(rel), name);
+
+	if (attnum <= 0 || SPI_gettypeid(RelationGetDescr(rel), attnum) != type)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("table \"%s\" has no column \"%s\" of type %s",
+						RelationGetRelationName(rel), name, format_type_be(type))));
+	return attnum;
+}
+
+static void
+deliver_find_columns(Relation rel, bool is_group, const char *table, DeliverColumns *columns)
+{
+	const char *id = "record_id";
+
+	if (!is_group)
+	{
+		if (strcmp(table, "relationship") == 0)
+			id = "relationship_id";
+		else if (strcmp(table, "agreement_event") == 0)
+			id = "event_id";
+	}
+	columns->record_id = deliver_column(rel, id, UUIDOID);
+	columns->owner = deliver_column(rel, "owner", TEXTOID);
+	columns->revision = deliver_column(rel, "revision", INT8OID);
+	columns->audience = deliver_column(rel, "audience", TEXTARRAYOID);
+}
+
+/* The row's audience, or NULL when it is empty. */
+static ArrayType *
+deliver_audience(TupleTableSlot *slot, const DeliverColumns *columns)
+{
+	bool		isnull;
+	Datum		value = slot_getattr(slot, columns->audience, &isnull);
+	ArrayType  *audience;
+
+	if (isnull)
+		return NULL;
+	audience = DatumGetArrayTypeP(value);
+	return ArrayGetNItems(ARR_NDIM(audience), ARR_DIMS(audience)) > 0 ? audience : NULL;
+}
+
+static bool
+deliver_same(TupleTableSlot *old_slot, TupleTableSlot *new_slot, const DeliverColumns *columns,
+			 ArrayType *old_audience, ArrayType *new_audience)
+{
+	bool		isnull;
+
+	if (old_audience == NULL || new_audience == NULL ||
+		VARSIZE(old_audience) != VARSIZE(new_audience) ||
+		memcmp(old_audience, new_audience, VARSIZE(old_audience)) != 0)
+		return false;
+	if (DatumGetInt64(slot_getattr(old_slot, columns->revision, &isnull)) !=
+		DatumGetInt64(slot_getattr(new_slot, columns->revision, &isnull)))
+		return false;
+	return datumIsEqual(slot_getattr(old_slot, columns->record_id, &isnull),
+						slot_getattr(new_slot, columns->record_id, &isnull),
+						false, sizeof(pg_uuid_t));
+}
+
+static void
+deliver_add(DeliverTokens *tokens, TupleTableSlot *slot, const DeliverColumns *columns,
+			ArrayType *audience, bool fresh)
+{
+	MemoryContext caller;
+	Datum	   *elements;
+	bool	   *nulls;
+	int			nelements;
+	bool		isnull;
+	Datum		record_id;
+	Datum		owner;
+	Datum		revision;
+
+	if (audience == NULL)
+		return;
+
+	caller = MemoryContextSwitchTo(tokens->context);
+	deconstruct_array(DatumGetArrayTypePCopy(PointerGetDatum(audience)),
+					  TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &nelements);
+	record_id = datumCopy(slot_getattr(slot, columns->record_id, &isnull), false, sizeof(pg_uuid_t));
+	owner = PointerGetDatum(DatumGetTextPCopy(slot_getattr(slot, columns->owner, &isnull)));
+	revision = Int64GetDatum(DatumGetInt64(slot_getattr(slot, columns->revision, &isnull)));
+	MemoryContextSwitchTo(caller);
+
+	if (tokens->n + nelements > tokens->allocated)
+	{
+		int			wanted = Max(64, tokens->allocated * 2);
+
+		while (wanted < tokens->n + nelements)
+			wanted *= 2;
+		if (tokens->allocated == 0)
+		{
+			tokens->record_id = palloc(sizeof(Datum) * wanted);
+			tokens->owner = palloc(sizeof(Datum) * wanted);
+			tokens->revision = palloc(sizeof(Datum) * wanted);
+			tokens->token = palloc(sizeof(Datum) * wanted);
+			tokens->fresh = palloc(sizeof(Datum) * wanted);
+		}
+		else
+		{
+			tokens->record_id = repalloc(tokens->record_id, sizeof(Datum) * wanted);
+			tokens->owner = repalloc(tokens->owner, sizeof(Datum) * wanted);
+			tokens->revision = repalloc(tokens->revision, sizeof(Datum) * wanted);
+			tokens->token = repalloc(tokens->token, sizeof(Datum) * wanted);
+			tokens->fresh = repalloc(tokens->fresh, sizeof(Datum) * wanted);
+		}
+		tokens->allocated = wanted;
+	}
+
+	for (int i = 0; i < nelements; i++)
+	{
+		if (nulls[i])
+			continue;
+		tokens->record_id[tokens->n] = record_id;
+		tokens->owner[tokens->n] = owner;
+		tokens->revision[tokens->n] = revision;
+		tokens->token[tokens->n] = elements[i];
+		tokens->fresh[tokens->n] = BoolGetDatum(fresh);
+		tokens->n++;
+	}
+}
+
+static void
+deliver_write(DeliverTokens *tokens)
+{
+	Datum		values[8];
+	int			result;
+
+	if (tokens->n == 0)
+		return;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (deliver_plan == NULL)
+	{
+		Oid			types[8] = {UUIDARRAYOID, TEXTARRAYOID, INT8ARRAYOID, TEXTARRAYOID, BOOLARRAYOID,
+		TEXTOID, TEXTOID, TEXTOID};
+		SPIPlanPtr	plan = SPI_prepare(deliver_query, lengthof(types), types);
+
+		if (plan == NULL)
+			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+		if (SPI_keepplan(plan) != 0)
+			elog(ERROR, "SPI_keepplan failed");
+		deliver_plan = plan;
+	}
+
+	values[0] = PointerGetDatum(construct_array(tokens->record_id, tokens->n, UUIDOID, sizeof(pg_uuid_t), false, TYPALIGN_CHAR));
+	values[1] = PointerGetDatum(construct_array(tokens->owner, tokens->n, TEXTOID, -1, false, TYPALIGN_INT));
+	values[2] = PointerGetDatum(construct_array(tokens->revision, tokens->n, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	values[3] = PointerGetDatum(construct_array(tokens->token, tokens->n, TEXTOID, -1, false, TYPALIGN_INT));
+	values[4] = PointerGetDatum(construct_array(tokens->fresh, tokens->n, BOOLOID, 1, true, TYPALIGN_CHAR));
+	values[5] = tokens->relation;
+	values[6] = tokens->dataset;
+	values[7] = tokens->data_group;
+
+	result = SPI_execute_plan(deliver_plan, values, NULL, false, 0);
+	if (result != SPI_OK_INSERT)
+		elog(ERROR, "unexpected SPI result %d", result);
+	tokens->written += SPI_processed;
+	SPI_finish();
+
+	tokens->n = 0;
+	MemoryContextReset(tokens->context);
+}
+
+/* spine.deliver(): AFTER INSERT OR UPDATE OR DELETE FOR EACH STATEMENT (dataset, group) */
+Datum
+spine_deliver(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	Tuplestorestate *old_table;
+	Tuplestorestate *new_table;
+	TupleTableSlot *old_slot = NULL;
+	TupleTableSlot *new_slot = NULL;
+	MemoryContext row_context;
+	DeliverColumns columns;
+	DeliverTokens tokens = {0};
+	Relation	rel;
+	char	  **args;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) ||
+		!TRIGGER_FIRED_AFTER(trigdata->tg_event) ||
+		!TRIGGER_FIRED_FOR_STATEMENT(trigdata->tg_event) ||
+		trigdata->tg_trigger->tgnargs != 2)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("spine.deliver must be an AFTER STATEMENT trigger with the arguments data set and group")));
+
+	old_table = trigdata->tg_oldtable;
+	new_table = trigdata->tg_newtable;
+	if ((TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) && new_table == NULL) ||
+		(TRIGGER_FIRED_BY_DELETE(trigdata->tg_event) && old_table == NULL) ||
+		(TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) && (old_table == NULL || new_table == NULL)) ||
+		TRIGGER_FIRED_BY_TRUNCATE(trigdata->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("spine.deliver needs the transition tables of the statement")));
+
+	rel = trigdata->tg_relation;
+	args = trigdata->tg_trigger->tgargs;
+	deliver_find_columns(rel, strcmp(args[0], "spine") != 0, args[1], &columns);
+
+	/* old and new rows of an update stand in the same order in both tables */
+	if (old_table)
+	{
+		old_slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsMinimalTuple);
+		tuplestore_select_read_pointer(old_table, 0);
+		tuplestore_rescan(old_table);
+	}
+	if (new_table)
+	{
+		new_slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsMinimalTuple);
+		tuplestore_select_read_pointer(new_table, 0);
+		tuplestore_rescan(new_table);
+	}
+
+	tokens.context = AllocSetContextCreate(CurrentMemoryContext, "spine deliver tokens", ALLOCSET_DEFAULT_SIZES);
+	row_context = AllocSetContextCreate(CurrentMemoryContext, "spine deliver row", ALLOCSET_SMALL_SIZES);
+
+	for (;;)
+	{
+		bool		has_old = old_table && tuplestore_gettupleslot(old_table, true, false, old_slot);
+		bool		has_new = new_table && tuplestore_gettupleslot(new_table, true, false, new_slot);
+		ArrayType  *old_audience = NULL;
+		ArrayType  *new_audience = NULL;
+		MemoryContext caller;
+
+		if (!has_old && !has_new)
+			break;
+
+		caller = MemoryContextSwitchTo(row_context);
+		if (has_old)
+			old_audience = deliver_audience(old_slot, &columns);
+		if (has_new)
+			new_audience = deliver_audience(new_slot, &columns);
+		MemoryContextSwitchTo(caller);
+
+		if ((old_audience || new_audience) &&
+			!deliver_same(old_slot, new_slot, &columns, old_audience, new_audience))
+		{
+			if (tokens.n == 0 && tokens.relation == (Datum) 0)
+			{
+				tokens.relation = PointerGetDatum(cstring_to_text(psprintf("%s.%s", args[0], args[1])));
+				tokens.dataset = CStringGetTextDatum(args[0]);
+				tokens.data_group = CStringGetTextDatum(args[1]);
+			}
+			deliver_add(&tokens, old_slot, &columns, old_audience, false);
+			deliver_add(&tokens, new_slot, &columns, new_audience, true);
+			if (tokens.n >= DELIVER_CHUNK)
+				deliver_write(&tokens);
+		}
+		MemoryContextReset(row_context);
+		CHECK_FOR_INTERRUPTS();
+	}
+	deliver_write(&tokens);
+
+	if (tokens.written > 0)
+		spine_doorbell_ring();
+
+	if (old_slot)
+		ExecDropSingleTupleTableSlot(old_slot);
+	if (new_slot)
+		ExecDropSingleTupleTableSlot(new_slot);
+	MemoryContextDelete(row_context);
+	MemoryContextDelete(tokens.context);
+	return PointerGetDatum(NULL);
+}
+
+/* Is the token's organisation, what stands before its colon, among these? */
+static bool
+token_names(Datum token, const Datum *organisations, const bool *nulls, int norganisations)
+{
+	const char *data = VARDATA_ANY(DatumGetPointer(token));
+	int			length = VARSIZE_ANY_EXHDR(DatumGetPointer(token));
+	const char *colon = memchr(data, ':', length);
+
+	if (colon)
+		length = colon - data;
+	for (int i = 0; i < norganisations; i++)
+	{
+		if (!nulls[i] &&
+			VARSIZE_ANY_EXHDR(DatumGetPointer(organisations[i])) == length &&
+			memcmp(VARDATA_ANY(DatumGetPointer(organisations[i])), data, length) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* spine.audience_names(audience text[], organisations text[]) */
+Datum
+spine_audience_names(PG_FUNCTION_ARGS)
+{
+	Datum	   *tokens;
+	Datum	   *organisations;
+	bool	   *token_nulls;
+	bool	   *organisation_nulls;
+	int			ntokens;
+	int			norganisations;
+	ArrayType  *audience = PG_GETARG_ARRAYTYPE_P(0);
+
+	if (ArrayGetNItems(ARR_NDIM(audience), ARR_DIMS(audience)) == 0)
+		PG_RETURN_BOOL(false);
+	deconstruct_array(audience, TEXTOID, -1, false, TYPALIGN_INT, &tokens, &token_nulls, &ntokens);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), TEXTOID, -1, false, TYPALIGN_INT,
+					  &organisations, &organisation_nulls, &norganisations);
+	for (int i = 0; i < ntokens; i++)
+		if (!token_nulls[i] && token_names(tokens[i], organisations, organisation_nulls, norganisations))
+			PG_RETURN_BOOL(true);
+	PG_RETURN_BOOL(false);
+}
+
+/* spine.audience_of(audience text[], organisations text[]) */
+Datum
+spine_audience_of(PG_FUNCTION_ARGS)
+{
+	Datum	   *tokens;
+	Datum	   *organisations;
+	bool	   *token_nulls;
+	bool	   *organisation_nulls;
+	int			ntokens;
+	int			norganisations;
+	int			kept = 0;
+
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT, &tokens, &token_nulls, &ntokens);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), TEXTOID, -1, false, TYPALIGN_INT,
+					  &organisations, &organisation_nulls, &norganisations);
+	for (int i = 0; i < ntokens; i++)
+		if (!token_nulls[i] && token_names(tokens[i], organisations, organisation_nulls, norganisations))
+			tokens[kept++] = tokens[i];
+	PG_RETURN_ARRAYTYPE_P(construct_array(tokens, kept, TEXTOID, -1, false, TYPALIGN_INT));
+}

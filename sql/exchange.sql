@@ -1,0 +1,1348 @@
+-- Exchange between nodes. The sender's side ends in spine.link_turn(), which the courier calls;
+-- the receiver's in spine.receive(), which a neighbour's courier calls. Both are pure
+-- functions of what stands in tables: a process that dies loses nothing.
+
+-- ---------------------------------------------------------------- ledger
+
+CREATE FUNCTION spine.ring_doorbell() RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'spine_ring_doorbell';
+REVOKE EXECUTE ON FUNCTION spine.ring_doorbell() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION spine.ring_doorbell() TO spine_owner, spine_operator;
+COMMENT ON FUNCTION spine.ring_doorbell() IS
+	'Wakes this database''s courier when the transaction has committed. Does nothing where the library is not preloaded.';
+
+CREATE FUNCTION spine.deliver() RETURNS trigger
+	LANGUAGE c VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS 'MODULE_PATHNAME', 'spine_deliver';
+ALTER FUNCTION spine.deliver() OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.deliver() FROM PUBLIC;
+COMMENT ON FUNCTION spine.deliver() IS
+	'AFTER STATEMENT trigger (data set, group) with transition tables old_rows and new_rows: appends to spine.delivery one row for each record of this node''s owners and each neighbour, where the record''s content or the neighbour''s part of its audience changed.';
+
+-- One record for each destination that holds records of these patients is put into the ledger
+-- again: it carries the links and anchors of its patient.
+CREATE FUNCTION spine.deliver_links() RETURNS trigger
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+DECLARE
+	pairs uuid[];
+	destination record;
+	one_table record;
+	written bigint;
+BEGIN
+	IF NOT EXISTS (SELECT FROM spine.node n WHERE NOT n.is_self AND n.state <> 'ended') THEN
+		RETURN NULL;
+	END IF;
+	-- the patients of own links, as pairs
+	CASE TG_ARGV[0]
+		WHEN 'identity_link' THEN
+			SELECT array_agg(ARRAY[l.from_patient, l.to_patient]) INTO pairs
+				FROM new_rows l JOIN spine.node_organisation o ON o.organisation = l.owner
+					JOIN spine.node s ON s.name = o.node AND s.is_self;
+		WHEN 'family_link' THEN
+			SELECT array_agg(ARRAY[l.child, l.mother]) INTO pairs
+				FROM new_rows l JOIN spine.node_organisation o ON o.organisation = l.owner
+					JOIN spine.node s ON s.name = o.node AND s.is_self;
+		WHEN 'episode_link' THEN
+			SELECT array_agg(ARRAY[f.patient_id, t.patient_id]) INTO pairs
+				FROM new_rows l JOIN spine.node_organisation o ON o.organisation = l.owner
+					JOIN spine.node s ON s.name = o.node AND s.is_self
+					JOIN spine.episode f ON f.episode_id = l.from_episode
+					JOIN spine.episode t ON t.episode_id = l.to_episode;
+		WHEN 'episode' THEN
+			SELECT array_agg(ARRAY[l.patient_id, l.patient_id]) INTO pairs
+				FROM new_rows l JOIN spine.node_organisation o ON o.organisation = l.owner
+					JOIN spine.node s ON s.name = o.node AND s.is_self;
+	END CASE;
+	IF pairs IS NULL THEN
+		RETURN NULL;
+	END IF;
+
+	-- records reach a neighbour only where its organisation has a relationship to the patient
+	FOR destination IN
+		SELECT n.name, array_agg(DISTINCT o.organisation) AS organisations, p.one, p.other
+		FROM (SELECT DISTINCT pairs[i][1] AS one, pairs[i][2] AS other
+			  FROM generate_subscripts(pairs, 1) i) p
+			JOIN spine.relationship r ON r.patient_id IN (p.one, p.other)
+			JOIN spine.node_organisation o ON o.organisation = r.organisation
+			JOIN spine.node n ON n.name = o.node AND NOT n.is_self AND n.state <> 'ended'
+		GROUP BY n.name, p.one, p.other
+	LOOP
+		FOR one_table IN
+			SELECT t.relation, t.class FROM spine.exchange_tables() t WHERE t.is_group ORDER BY t.relation
+		LOOP
+			EXECUTE format(
+				'INSERT INTO spine.delivery (destination, relation, record_id, revision, action) '
+				'SELECT $1, $2, t.record_id, t.revision, ''put'' FROM %s t '
+				'JOIN spine.node_organisation o ON o.organisation = t.owner '
+				'JOIN spine.node s ON s.name = o.node AND s.is_self '
+				'WHERE t.patient_id IN ($3, $4) AND spine.audience_names(t.audience, $5) LIMIT 1',
+				one_table.class)
+				USING destination.name, one_table.relation, destination.one, destination.other,
+					  destination.organisations;
+			GET DIAGNOSTICS written = ROW_COUNT;
+			EXIT WHEN written > 0;
+		END LOOP;
+	END LOOP;
+	PERFORM spine.ring_doorbell();
+	RETURN NULL;
+END
+$$;
+ALTER FUNCTION spine.deliver_links() OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.deliver_links() FROM PUBLIC;
+COMMENT ON FUNCTION spine.deliver_links() IS
+	'AFTER STATEMENT trigger (table) on links and episodes: sends one record of the patient again, which carries them.';
+
+CREATE FUNCTION spine.audience_names(audience text[], organisations text[]) RETURNS boolean
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'spine_audience_names';
+ALTER FUNCTION spine.audience_names(text[], text[]) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.audience_names(text[], text[]) FROM PUBLIC;
+COMMENT ON FUNCTION spine.audience_names(text[], text[]) IS 'Whether the audience holds a token of one of the organisations.';
+
+CREATE FUNCTION spine.audience_of(audience text[], organisations text[]) RETURNS text[]
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'spine_audience_of';
+ALTER FUNCTION spine.audience_of(text[], text[]) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.audience_of(text[], text[]) FROM PUBLIC;
+COMMENT ON FUNCTION spine.audience_of(text[], text[]) IS 'The organisations'' own tokens of the audience.';
+
+CREATE FUNCTION spine.organisations_of(node text) RETURNS text[]
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+BEGIN
+	RETURN ARRAY(SELECT o.organisation FROM spine.node_organisation o WHERE o.node = $1 ORDER BY 1);
+END
+$$;
+ALTER FUNCTION spine.organisations_of(text) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.organisations_of(text) FROM PUBLIC;
+COMMENT ON FUNCTION spine.organisations_of(text) IS 'The organisations that a node hosts.';
+
+-- What may travel, and nothing else: the schema of a published data set holds its groups' tables alone.
+CREATE FUNCTION spine.exchange_tables(only_relation text DEFAULT NULL)
+	RETURNS TABLE (ord integer, relation text, class regclass, id_column name, is_group boolean)
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
+	SELECT 1, 'spine.agreement_event', 'spine.agreement_event'::regclass, 'event_id'::name, false
+		WHERE only_relation IS NULL OR only_relation = 'spine.agreement_event'
+	UNION ALL
+	SELECT 2, 'spine.relationship', 'spine.relationship'::regclass, 'relationship_id'::name, false
+		WHERE only_relation IS NULL OR only_relation = 'spine.relationship'
+	UNION ALL
+	SELECT 3, s.nspname || '.' || c.relname, c.oid::regclass, 'record_id'::name, true
+		FROM pg_namespace s JOIN pg_class c ON c.relnamespace = s.oid
+		WHERE s.nspname IN (SELECT d.name FROM spine.dataset d)
+			AND s.nspname <> 'spine'
+			AND (only_relation IS NULL
+				 OR (s.nspname = split_part(only_relation, '.', 1) AND c.relname = split_part(only_relation, '.', 2)))
+			AND c.relkind = 'r'
+			AND c.relowner = 'spine_owner'::regrole
+			AND (SELECT count(*) FROM pg_attribute a
+				 WHERE a.attrelid = c.oid AND NOT a.attisdropped
+					AND a.attname IN ('record_id', 'owner', 'patient_id', 'episode_id', 'revision', 'audience')) = 6;
+END
+$$;
+ALTER FUNCTION spine.exchange_tables(text) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.exchange_tables(text) FROM PUBLIC;
+COMMENT ON FUNCTION spine.exchange_tables(text) IS
+	'The tables whose rows travel between nodes, in the order in which they are sent: agreements, relationships, the groups of published data sets.';
+
+-- Partitions for this month and the next two. Never fails for a partition that cannot be made now:
+-- the default partition takes the rows, and the courier asks again.
+CREATE FUNCTION spine.make_ledger_partitions() RETURNS integer
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	SET lock_timeout = '200ms'
+	SET TimeZone = 'UTC'
+	AS $$
+DECLARE
+	neighbour record;
+	month timestamptz;
+	parent text;
+	part text;
+	made integer := 0;
+BEGIN
+	FOR neighbour IN SELECT n.name FROM spine.node n WHERE NOT n.is_self AND n.state <> 'ended' ORDER BY 1
+	LOOP
+		parent := 'delivery_' || neighbour.name;
+		CONTINUE WHEN to_regclass(format('spine.%I', parent)) IS NULL;
+		FOR month IN
+			SELECT date_trunc('month', now()) + make_interval(months => i) FROM generate_series(0, 2) i
+		LOOP
+			part := parent || to_char(month, '"_"YYYY"_"MM');
+			CONTINUE WHEN to_regclass(format('spine.%I', part)) IS NOT NULL;
+			BEGIN
+				-- made apart and attached: CREATE ... PARTITION OF would lock out writers
+				EXECUTE format('CREATE TABLE spine.%I (LIKE spine.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', part, parent);
+				EXECUTE format('ALTER TABLE spine.%I ATTACH PARTITION spine.%I FOR VALUES FROM (%L) TO (%L)',
+							   parent, part, month, month + interval '1 month');
+				made := made + 1;
+			EXCEPTION
+				WHEN lock_not_available OR check_violation OR deadlock_detected THEN
+					RAISE LOG 'spine: partition % of the ledger not made yet: %', part, SQLERRM;
+			END;
+		END LOOP;
+	END LOOP;
+	RETURN made;
+END
+$$;
+ALTER FUNCTION spine.make_ledger_partitions() OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.make_ledger_partitions() FROM PUBLIC;
+COMMENT ON FUNCTION spine.make_ledger_partitions() IS 'Makes the ledger''s partitions of this month and the next two. Returns how many were missing. The courier calls it every hour.';
+
+CREATE FUNCTION spine.prune_ledger(older_than interval DEFAULT '13 months') RETURNS integer
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	SET TimeZone = 'UTC'
+	AS $$
+DECLARE
+	limit_month timestamptz := date_trunc('month', now() - older_than);
+	part record;
+	highest xid8;
+	dropped integer := 0;
+BEGIN
+	IF older_than < interval '1 month' THEN
+		RAISE EXCEPTION 'the ledger is kept for at least one month'
+			USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+	FOR part IN
+		SELECT l.node, c.oid::regclass AS class, c.relname
+		FROM spine.link l
+			JOIN pg_class p ON p.oid = to_regclass(format('spine.%I', 'delivery_' || l.node))
+			JOIN pg_inherits i ON i.inhparent = p.oid
+			JOIN pg_class c ON c.oid = i.inhrelid
+		WHERE c.relname ~ '_[0-9]{4}_[0-9]{2}$'
+			AND to_date(right(c.relname, 7), 'YYYY_MM') < limit_month
+		ORDER BY c.relname
+	LOOP
+		EXECUTE format('SELECT xid FROM %s ORDER BY xid DESC LIMIT 1', part.class) INTO highest;
+		-- a position before this can no longer be served from the ledger: link_turn sends everything anew
+		UPDATE spine.link SET pruned_before = greatest(pruned_before, highest)
+			WHERE node = part.node AND highest IS NOT NULL;
+		EXECUTE format('DROP TABLE %s', part.class);
+		dropped := dropped + 1;
+	END LOOP;
+	RETURN dropped;
+END
+$$;
+ALTER FUNCTION spine.prune_ledger(interval) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.prune_ledger(interval) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION spine.prune_ledger(interval) TO spine_operator;
+COMMENT ON FUNCTION spine.prune_ledger(interval) IS
+	'Drops the ledger''s months older than this. A neighbour that was away for longer is sent everything again. Returns the number of partitions dropped.';
+
+-- ---------------------------------------------------------------- sending
+
+-- Ledger rows that lie after a position and are visible in the snapshot upto.
+CREATE FUNCTION spine.pending_deliveries(to_node text, at_position jsonb, upto pg_snapshot, most integer)
+	RETURNS TABLE (delivery_id bigint, xid xid8, relation text, record_id uuid, revision bigint)
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+#variable_conflict use_column
+DECLARE
+	done pg_snapshot := (at_position ->> 'from')::pg_snapshot;
+	lowest xid8 := pg_snapshot_xmin(done);
+	highest xid8 := pg_snapshot_xmax(done);
+	running xid8[] := ARRAY(SELECT pg_snapshot_xip(done));
+	after_xid xid8 := coalesce((at_position ->> 'xid')::xid8, '0');
+	after_id bigint := coalesce((at_position ->> 'id')::bigint, 0);
+BEGIN
+	RETURN QUERY
+		SELECT d.delivery_id, d.xid, d.relation, d.record_id, d.revision
+		FROM spine.delivery d
+		WHERE d.destination = to_node
+			AND d.xid >= lowest
+			AND (d.xid, d.delivery_id) > (after_xid, after_id)
+			AND (d.xid >= highest OR d.xid = ANY (running))
+			AND pg_visible_in_snapshot(d.xid, upto)
+		ORDER BY d.xid, d.delivery_id
+		LIMIT most;
+END
+$$;
+ALTER FUNCTION spine.pending_deliveries(text, jsonb, pg_snapshot, integer) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.pending_deliveries(text, jsonb, pg_snapshot, integer) FROM PUBLIC;
+COMMENT ON FUNCTION spine.pending_deliveries(text, jsonb, pg_snapshot, integer) IS
+	'The ledger''s rows for a destination between a position and a snapshot, in order, at most so many.';
+
+CREATE FUNCTION spine.link_lag(node text) RETURNS bigint
+	LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+DECLARE
+	at_position jsonb := (SELECT l.position FROM spine.link l WHERE l.node = $1);
+	lag bigint := 0;
+BEGIN
+	IF at_position IS NULL THEN
+		RETURN NULL;
+	END IF;
+	IF at_position ? 'to' THEN
+		SELECT count(*) INTO lag
+			FROM spine.pending_deliveries($1, at_position, (at_position ->> 'to')::pg_snapshot, 100000);
+		at_position := jsonb_build_object('from', at_position ->> 'to');
+	END IF;
+	RETURN lag + (SELECT count(*) FROM spine.pending_deliveries($1, at_position, pg_current_snapshot(), 100000));
+END
+$$;
+ALTER FUNCTION spine.link_lag(text) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.link_lag(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION spine.link_lag(text) TO spine_operator;
+COMMENT ON FUNCTION spine.link_lag(text) IS
+	'Ledger rows that the neighbour has not acknowledged yet, counted to 100,000; null before the first contact.';
+
+-- This cluster, and its history: a position means nothing in another one, nor after a failover.
+CREATE FUNCTION spine.cluster_identity() RETURNS text
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$SELECT system_identifier || '/' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)
+		 FROM pg_control_system()$$;
+ALTER FUNCTION spine.cluster_identity() OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.cluster_identity() FROM PUBLIC;
+COMMENT ON FUNCTION spine.cluster_identity() IS 'System identifier and timeline: where snapshots of this node are comparable.';
+
+-- The rows of one table as a neighbour may have them now; ids that it may not have are left out.
+CREATE FUNCTION spine.rows_for_neighbour(relation text, ids uuid[], own text[], their text[],
+		OUT puts jsonb, OUT put_ids uuid[], OUT patients uuid[], OUT episodes uuid[])
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+DECLARE
+	the_table record;
+BEGIN
+	SELECT * INTO the_table FROM spine.exchange_tables(relation);
+	IF NOT FOUND THEN
+		RETURN;
+	END IF;
+	EXECUTE format(
+		'SELECT jsonb_agg(jsonb_build_object(''relation'', $1, ''action'', ''put'', ''row'', '
+		'%s || jsonb_build_object(''audience'', spine.audience_of(t.audience, $4)))), '
+		'array_agg(t.%I), %s FROM %s t '
+		'WHERE t.%2$I = ANY ($2) AND t.owner = ANY ($3) AND spine.audience_names(t.audience, $4)',
+		-- a document keeps its nulls: its digest is taken over them
+		CASE WHEN the_table.is_group THEN 'jsonb_strip_nulls(to_jsonb(t))' ELSE 'to_jsonb(t)' END,
+		the_table.id_column,
+		CASE WHEN the_table.is_group
+			 THEN 'array_agg(DISTINCT t.patient_id), array_agg(DISTINCT t.episode_id)'
+			 ELSE 'NULL::uuid[], NULL::uuid[]' END,
+		the_table.class)
+		INTO puts, put_ids, patients, episodes
+		USING relation, ids, own, their;
+END
+$$;
+ALTER FUNCTION spine.rows_for_neighbour(text, uuid[], text[], text[]) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.rows_for_neighbour(text, uuid[], text[], text[]) FROM PUBLIC;
+COMMENT ON FUNCTION spine.rows_for_neighbour(text, uuid[], text[], text[]) IS
+	'Rows as they are now, of own organisations, with only the neighbour''s tokens in their audience.';
+
+-- One turn of a link. answer is what the neighbour said last: where it stands. Returns the next
+-- batch, or null when it has everything. The transaction must be durable before the batch
+-- leaves, so that no later crash can hand out its transaction ids again; hence the UPDATE of spine.link.
+CREATE FUNCTION spine.link_turn(to_node text, answer jsonb, most integer) RETURNS jsonb
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+DECLARE
+	link spine.link;
+	me text := (SELECT n.name FROM spine.node n WHERE n.is_self);
+	own text[] := spine.organisations_of(me);
+	their text[] := spine.organisations_of(to_node);
+	here text := spine.cluster_identity();
+	present pg_snapshot := pg_current_snapshot();
+	epoch uuid;
+	seq bigint;
+	place jsonb;
+	begins boolean := false;
+	the_table record;
+	following record;
+	batch jsonb;
+	rows jsonb := '[]';
+	withdrawn jsonb;
+	part record;
+	ids uuid[];
+	scanned bigint;
+	last_scanned uuid;
+	patients uuid[] := '{}';
+	episodes uuid[] := '{}';
+	upto uuid;
+	count_found bigint;
+	pointer record;
+BEGIN
+	SELECT * INTO link FROM spine.link l WHERE l.node = to_node;
+	IF NOT FOUND THEN
+		RETURN NULL;
+	END IF;
+	IF answer ->> 'node' IS DISTINCT FROM to_node THEN
+		RAISE EXCEPTION 'the node reached is "%", not "%"', answer ->> 'node', to_node
+			USING ERRCODE = 'SP007';
+	END IF;
+	IF answer ->> 'status' = 'refused' THEN
+		RAISE EXCEPTION 'the neighbour refuses: %', answer ->> 'message'
+			USING ERRCODE = 'SP007';
+	END IF;
+
+	-- does its position mean anything here?
+	place := answer -> 'position';
+	epoch := (answer ->> 'epoch')::uuid;
+	seq := (answer ->> 'seq')::bigint;
+	IF link.epoch IS NULL OR epoch IS DISTINCT FROM link.epoch
+		OR seq > link.sent_seq
+		OR place ->> 'cluster' IS DISTINCT FROM here
+		OR pg_snapshot_xmax(coalesce(place ->> 'to', place ->> 'from')::pg_snapshot) > pg_snapshot_xmax(present)
+		OR (link.pruned_before IS NOT NULL
+			AND pg_snapshot_xmin((place ->> 'from')::pg_snapshot) <= link.pruned_before)
+	THEN
+		epoch := gen_random_uuid();
+		seq := 0;
+		begins := true;
+		place := jsonb_build_object('cluster', here, 'from', present::text,
+									'full', jsonb_build_object('relation', 'spine.agreement_event'));
+	END IF;
+
+	IF place ? 'full' THEN
+		-- everything, table by table, in ranges of ids: what the neighbour has in the range and we
+		-- do not name, it drops. What changes meanwhile follows from the ledger.
+		SELECT * INTO the_table FROM spine.exchange_tables() t
+			WHERE (t.ord, t.relation) >= (CASE place -> 'full' ->> 'relation'
+											WHEN 'spine.agreement_event' THEN 1 WHEN 'spine.relationship' THEN 2 ELSE 3 END,
+										  place -> 'full' ->> 'relation')
+			ORDER BY t.ord, t.relation LIMIT 1;
+		IF FOUND THEN
+			IF the_table.relation <> place -> 'full' ->> 'relation' THEN
+				place := jsonb_set(place, '{full}', jsonb_build_object('relation', the_table.relation));
+			END IF;
+			EXECUTE format(
+				'WITH scanned AS (SELECT t.%1$I AS id, t.owner = ANY ($2) AND spine.audience_names(t.audience, $3) AS due '
+				'FROM %2$s t WHERE $1 IS NULL OR t.%1$I > $1 ORDER BY t.%1$I LIMIT $4 * 20::bigint), '
+				'due AS (SELECT s.id FROM scanned s WHERE s.due ORDER BY s.id LIMIT $4) '
+				'SELECT ARRAY(SELECT d.id FROM due d), (SELECT count(*) FROM scanned), '
+				'(SELECT s.id FROM scanned s ORDER BY s.id DESC LIMIT 1)',
+				the_table.id_column, the_table.class)
+				INTO ids, scanned, last_scanned
+				USING (place -> 'full' ->> 'after')::uuid, own, their, most;
+			-- how far this batch speaks for the table: null, to its end
+			upto := CASE WHEN cardinality(ids) = most THEN ids[most]
+						 WHEN scanned = most * 20::bigint THEN last_scanned END;
+			SELECT * INTO part FROM spine.rows_for_neighbour(the_table.relation, ids, own, their);
+			rows := coalesce(part.puts, '[]');
+			patients := coalesce(part.patients, '{}');
+			episodes := coalesce(part.episodes, '{}');
+			batch := jsonb_build_object('sweep', jsonb_build_object(
+				'relation', the_table.relation, 'after', place -> 'full' ->> 'after', 'upto', upto));
+			IF upto IS NOT NULL THEN
+				place := jsonb_set(place, '{full,after}', to_jsonb(upto));
+			ELSE
+				SELECT * INTO following FROM spine.exchange_tables() t
+					WHERE (t.ord, t.relation) > (the_table.ord, the_table.relation)
+					ORDER BY t.ord, t.relation LIMIT 1;
+				IF FOUND THEN
+					place := jsonb_set(place, '{full}', jsonb_build_object('relation', following.relation));
+				ELSE
+					place := place - 'full';
+				END IF;
+			END IF;
+		ELSE
+			place := place - 'full';
+		END IF;
+		IF NOT place ? 'full' THEN
+			-- of other tables it holds nothing of ours
+			batch := coalesce(batch, '{}') || jsonb_build_object('relations',
+				(SELECT jsonb_agg(t.relation) FROM spine.exchange_tables() t));
+		END IF;
+	ELSE
+		LOOP
+			upto := NULL;
+			SELECT count(*), (array_agg(p.xid ORDER BY p.xid DESC, p.delivery_id DESC))[1] AS last_xid,
+				   (array_agg(p.delivery_id ORDER BY p.xid DESC, p.delivery_id DESC))[1] AS last_id,
+				   jsonb_agg(DISTINCT jsonb_build_object('r', p.relation, 'i', p.record_id)) AS pointers
+				INTO pointer
+				FROM spine.pending_deliveries(to_node, place, coalesce((place ->> 'to')::pg_snapshot, present), most) p;
+			count_found := pointer.count;
+			EXIT WHEN count_found > 0 OR NOT place ? 'to';
+			place := jsonb_build_object('cluster', here, 'from', place ->> 'to');
+		END LOOP;
+
+		IF count_found = 0 THEN
+			IF link.acknowledged_seq IS DISTINCT FROM seq OR link.state <> 'connected' OR link.position IS NULL THEN
+				PERFORM set_config('synchronous_commit', 'off', true);
+				UPDATE spine.link l
+					SET state = 'connected', acknowledged_seq = seq, acknowledged_at = now(),
+						position = answer -> 'position', retry_at = NULL
+					WHERE l.node = to_node AND l.epoch IS NOT DISTINCT FROM link.epoch;
+			END IF;
+			RETURN NULL;
+		END IF;
+
+		IF count_found = most THEN
+			place := jsonb_build_object('cluster', here, 'from', place ->> 'from',
+										'to', coalesce(place ->> 'to', present::text),
+										'xid', pointer.last_xid, 'id', pointer.last_id);
+		ELSE
+			place := jsonb_build_object('cluster', here, 'from', coalesce(place ->> 'to', present::text));
+		END IF;
+
+		-- the records as they are now; what the neighbour may not have, or is gone, is withdrawn
+		FOR part IN
+			SELECT p.relation, p.ids, r.puts, r.put_ids, r.patients, r.episodes
+			FROM (SELECT e ->> 'r' AS relation, array_agg((e ->> 'i')::uuid) AS ids
+				  FROM jsonb_array_elements(pointer.pointers) e GROUP BY 1) p,
+				LATERAL spine.rows_for_neighbour(p.relation, p.ids, own, their) r
+			ORDER BY CASE p.relation WHEN 'spine.agreement_event' THEN 1 WHEN 'spine.relationship' THEN 2 ELSE 3 END,
+				p.relation
+		LOOP
+			SELECT jsonb_agg(jsonb_build_object('relation', part.relation, 'action', 'withdraw', 'record_id', i))
+				INTO withdrawn
+				FROM unnest(part.ids) i WHERE i <> ALL (coalesce(part.put_ids, '{}'));
+			rows := coalesce(withdrawn, '[]') || rows || coalesce(part.puts, '[]');
+			patients := patients || coalesce(part.patients, '{}');
+			episodes := episodes || coalesce(part.episodes, '{}');
+		END LOOP;
+	END IF;
+
+	batch := coalesce(batch, '{}') || jsonb_build_object(
+		'from', me, 'to', to_node, 'epoch', epoch, 'seq', seq + 1, 'position', place, 'rows', rows);
+	IF begins THEN
+		batch := batch || '{"begin": true}';
+	END IF;
+	patients := array_remove(patients, NULL);
+	IF cardinality(patients) > 0 THEN
+		batch := batch || jsonb_strip_nulls(jsonb_build_object(
+			'episodes', (SELECT jsonb_agg(to_jsonb(e)) FROM spine.episode e
+						 WHERE e.episode_id = ANY (episodes) AND e.owner = ANY (own)),
+			'identity_links', (SELECT jsonb_agg(to_jsonb(l)) FROM spine.identity_link l
+							   WHERE (l.from_patient = ANY (patients) OR l.to_patient = ANY (patients))
+									AND l.owner = ANY (own)),
+			'family_links', (SELECT jsonb_agg(to_jsonb(l)) FROM spine.family_link l
+							 WHERE (l.child = ANY (patients) OR l.mother = ANY (patients)) AND l.owner = ANY (own)),
+			'episode_links', (SELECT jsonb_agg(to_jsonb(l)) FROM spine.episode_link l
+							  WHERE (l.from_episode = ANY (episodes) OR l.to_episode = ANY (episodes))
+									AND l.owner = ANY (own))));
+	END IF;
+
+	PERFORM set_config('synchronous_commit', 'on', true);
+	UPDATE spine.link l
+		SET state = 'connected', epoch = link_turn.epoch, cluster = here,
+			sent_seq = link_turn.seq + 1, sent_at = now(),
+			acknowledged_seq = link_turn.seq,
+			acknowledged_at = CASE WHEN begins THEN NULL ELSE now() END,
+			position = CASE WHEN begins THEN NULL ELSE answer -> 'position' END,
+			pruned_before = CASE WHEN begins THEN NULL ELSE l.pruned_before END,
+			retry_at = NULL
+		WHERE l.node = to_node AND l.epoch IS NOT DISTINCT FROM link.epoch;
+	IF NOT FOUND THEN
+		-- the neighbour was connected anew in this moment: begin with its new epoch
+		RETURN NULL;
+	END IF;
+	RETURN batch;
+END
+$$;
+ALTER FUNCTION spine.link_turn(text, jsonb, integer) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.link_turn(text, jsonb, integer) FROM PUBLIC;
+COMMENT ON FUNCTION spine.link_turn(text, jsonb, integer) IS
+	'The next batch for a neighbour that stands where its answer says, of at most so many ledger rows; null when it has everything. For the courier.';
+
+CREATE FUNCTION spine.link_failed(to_node text, error text, retry_at timestamptz) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	SET synchronous_commit = off
+	AS $$UPDATE spine.link SET state = 'waiting', last_error = $2, last_error_at = now(), retry_at = $3 WHERE node = $1$$;
+ALTER FUNCTION spine.link_failed(text, text, timestamptz) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.link_failed(text, text, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION spine.link_failed(text, text, timestamptz) IS 'Notes why a link is down and when it is tried again. For the courier.';
+
+-- ---------------------------------------------------------------- receiving
+
+CREATE FUNCTION spine.note_incident(kind text, node text, detail jsonb) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+BEGIN
+	-- who repeats himself fills no disk
+	UPDATE spine.incident i SET times = i.times + 1, last_at = clock_timestamp()
+		WHERE i.incident_id = (SELECT j.incident_id FROM spine.incident j
+							   WHERE j.kind = note_incident.kind AND j.role_name = spine.caller_role()
+									AND j.last_at > clock_timestamp() - interval '1 minute'
+							   ORDER BY j.last_at DESC LIMIT 1);
+	IF NOT FOUND THEN
+		INSERT INTO spine.incident (kind, role_name, node, detail) VALUES (kind, spine.caller_role(), node, detail);
+	END IF;
+	RAISE LOG 'spine: incident % by role "%"', kind, spine.caller_role();
+END
+$$;
+ALTER FUNCTION spine.note_incident(text, text, jsonb) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.note_incident(text, text, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION spine.note_incident(text, text, jsonb) IS 'Writes to spine.incident.';
+
+-- The neighbour that the calling role is, null for anybody else.
+CREATE FUNCTION spine.calling_node() RETURNS text
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+BEGIN
+	RETURN (SELECT n.name FROM spine.node n
+			WHERE n.role_name = spine.caller_role() AND NOT n.is_self AND n.state = 'active');
+END
+$$;
+ALTER FUNCTION spine.calling_node() OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.calling_node() FROM PUBLIC;
+COMMENT ON FUNCTION spine.calling_node() IS 'The active neighbour as which the outer role is registered.';
+
+CREATE FUNCTION spine.receive_position() RETURNS jsonb
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+DECLARE
+	sender text := spine.calling_node();
+BEGIN
+	IF sender IS NULL THEN
+		PERFORM spine.note_incident('stranger', NULL, jsonb_build_object('call', 'receive_position'));
+		RETURN jsonb_build_object('status', 'refused', 'code', 'SP007', 'message', 'the caller is no active neighbour of this node',
+								  'node', (SELECT n.name FROM spine.node n WHERE n.is_self));
+	END IF;
+	-- waits for a batch that a lost connection may still be applying
+	RETURN (SELECT jsonb_build_object('status', 'position', 'node', s.name, 'epoch', r.epoch, 'seq', r.seq, 'position', r.position)
+			FROM spine.node s, (SELECT * FROM spine.link_received l WHERE l.node = sender FOR UPDATE) r WHERE s.is_self);
+END
+$$;
+ALTER FUNCTION spine.receive_position() OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.receive_position() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION spine.receive_position() TO spine_neighbour;
+COMMENT ON FUNCTION spine.receive_position() IS
+	'For a neighbour''s courier: the epoch, sequence and position of its last batch applied here.';
+
+-- The set of rows of one table, by one statement each; raises where any of them cannot be applied.
+-- whole: a full send, in which the owner's word counts even when its revision went back.
+CREATE FUNCTION spine.receive_set(the_relation text, contents jsonb, whole boolean) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+DECLARE
+	the_table record;
+	columns text;
+	newer text;
+	known text[];
+BEGIN
+	SELECT * INTO STRICT the_table FROM spine.exchange_tables(the_relation);
+	SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum),
+		   string_agg('EXCLUDED.' || quote_ident(a.attname), ', ' ORDER BY a.attnum),
+		   array_agg(a.attname::text)
+		INTO columns, newer, known
+		FROM pg_attribute a WHERE a.attrelid = the_table.class AND a.attnum > 0 AND NOT a.attisdropped;
+
+	IF the_relation = 'spine.agreement_event' THEN
+		-- said once and for all
+		EXECUTE format('INSERT INTO spine.agreement_event (%s) SELECT %1$s FROM jsonb_populate_recordset(NULL::spine.agreement_event, $1) '
+					   'ON CONFLICT (event_id) DO NOTHING', columns)
+			USING contents;
+		RETURN;
+	END IF;
+
+	IF the_table.is_group THEN
+		-- a local id that another record of this owner held here: the owner has given it away
+		EXECUTE format(
+			'DELETE FROM %s t USING jsonb_populate_recordset(NULL::%1$s, $1) r '
+			'WHERE t.owner = r.owner AND t.source_system = r.source_system '
+			'AND t.local_record_id = r.local_record_id AND t.record_id <> r.record_id', the_table.class)
+			USING contents;
+	END IF;
+	EXECUTE format(
+		'INSERT INTO %s AS t (%s) SELECT %2$s FROM jsonb_populate_recordset(NULL::%1$s, $1) '
+		'ON CONFLICT (%I) DO UPDATE SET (%2$s) = ROW (%s) '
+		'WHERE t.revision < EXCLUDED.revision '
+		'OR (t.revision = EXCLUDED.revision AND t.audience IS DISTINCT FROM EXCLUDED.audience) '
+		'OR ($2 AND t.revision > EXCLUDED.revision)',
+		the_table.class, columns, the_table.id_column, newer)
+		USING contents, whole;
+
+	-- items that this node's version does not have
+	IF the_table.is_group THEN
+		WITH unknown AS (
+			SELECT (e ->> 'record_id')::uuid AS record_id, e ->> 'owner' AS owner, (e ->> 'revision')::bigint AS revision,
+				   jsonb_object_agg(k.key, k.value) FILTER (WHERE k.key <> ALL (known)) AS items
+			FROM jsonb_array_elements(contents) e, jsonb_each(e) k
+			GROUP BY e
+		), gone AS (
+			DELETE FROM spine.unknown_item u USING unknown n
+				WHERE n.items IS NULL AND u.relation = the_relation AND u.record_id = n.record_id
+		)
+		INSERT INTO spine.unknown_item (relation, record_id, owner, revision, items)
+			SELECT the_relation, n.record_id, n.owner, n.revision, n.items FROM unknown n WHERE n.items IS NOT NULL
+			ON CONFLICT (relation, record_id) DO UPDATE
+				SET owner = EXCLUDED.owner, revision = EXCLUDED.revision, items = EXCLUDED.items
+				WHERE whole OR unknown_item.revision <= EXCLUDED.revision;
+	END IF;
+END
+$$;
+ALTER FUNCTION spine.receive_set(text, jsonb, boolean) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.receive_set(text, jsonb, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION spine.receive_set(text, jsonb, boolean) IS 'Applies rows of one table.';
+
+-- All rows of one table: as a set, and when that fails one by one; a row that fails is set aside.
+-- Returns how many were.
+CREATE FUNCTION spine.receive_puts(sender text, the_relation text, contents jsonb, whole boolean) RETURNS integer
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+DECLARE
+	the_table record;
+	content jsonb;
+	faults integer := 0;
+	foreign_ids uuid[];
+	rewound bigint;
+	sqlstate_found text;
+BEGIN
+	SELECT * INTO the_table FROM spine.exchange_tables(the_relation);
+	IF NOT FOUND THEN
+		INSERT INTO spine.waiting_row AS w (relation, record_id, node, owner, revision, content)
+			SELECT the_relation, (e ->> 'record_id')::uuid, sender, e ->> 'owner', (e ->> 'revision')::bigint, e
+			FROM jsonb_array_elements(contents) e
+			ON CONFLICT (relation, record_id) DO UPDATE
+				SET node = EXCLUDED.node, owner = EXCLUDED.owner, revision = EXCLUDED.revision,
+					content = EXCLUDED.content, at = now()
+				WHERE w.node = EXCLUDED.node AND (whole OR w.revision <= EXCLUDED.revision);
+		RETURN 0;
+	END IF;
+
+	-- ids that somebody else's record holds; the owners of one node may hand records to each other
+	EXECUTE format(
+		'SELECT array_agg(t.%I), count(*) FROM %s t '
+		'JOIN jsonb_array_elements($1) e ON (e ->> %L)::uuid = t.%1$I '
+		'WHERE t.owner IS DISTINCT FROM e ->> ''owner'' '
+		'AND NOT EXISTS (SELECT FROM spine.node_organisation o WHERE o.organisation = t.owner AND o.node = $2)',
+		the_table.id_column, the_table.class, the_table.id_column)
+		INTO foreign_ids
+		USING contents, sender;
+	IF foreign_ids IS NOT NULL THEN
+		PERFORM spine.note_incident('foreign_record', sender,
+			jsonb_build_object('relation', the_relation, 'record_ids', to_jsonb(foreign_ids)));
+		INSERT INTO spine.receive_fault AS f (relation, record_id, node, owner, revision, sqlstate, message, content)
+			SELECT the_relation, (e ->> the_table.id_column)::uuid, sender, e ->> 'owner', (e ->> 'revision')::bigint,
+				   'SP007', 'record_id is held by another owner', e
+			FROM jsonb_array_elements(contents) e WHERE (e ->> the_table.id_column)::uuid = ANY (foreign_ids)
+			ON CONFLICT (relation, record_id) DO UPDATE
+				SET revision = EXCLUDED.revision, sqlstate = EXCLUDED.sqlstate, message = EXCLUDED.message,
+					content = EXCLUDED.content, at = now()
+				WHERE f.node = EXCLUDED.node;
+		faults := cardinality(foreign_ids);
+		SELECT jsonb_agg(e) INTO contents FROM jsonb_array_elements(contents) e
+			WHERE (e ->> the_table.id_column)::uuid <> ALL (foreign_ids);
+	END IF;
+
+	IF the_relation = 'spine.agreement_event' THEN
+		FOR content IN
+			SELECT e FROM jsonb_array_elements(contents) e
+			WHERE e ->> 'kind' = 'proposed'
+				AND (e ->> 'digest')::bytea IS DISTINCT FROM sha256(convert_to((e -> 'document')::text, 'UTF8'))
+		LOOP
+			PERFORM spine.note_incident('false_digest', sender,
+				jsonb_build_object('event_id', content ->> 'event_id', 'name', content ->> 'name', 'version', content ->> 'version'));
+			INSERT INTO spine.receive_fault (relation, record_id, node, owner, revision, sqlstate, message, content)
+				VALUES (the_relation, (content ->> 'event_id')::uuid, sender, content ->> 'owner', (content ->> 'revision')::bigint,
+						'SP007', 'the digest is not that of the document', content)
+				ON CONFLICT (relation, record_id) DO NOTHING;
+			faults := faults + 1;
+			SELECT jsonb_agg(e) INTO contents FROM jsonb_array_elements(contents) e
+				WHERE e ->> 'event_id' <> content ->> 'event_id';
+		END LOOP;
+	END IF;
+	IF contents IS NULL THEN
+		RETURN faults;
+	END IF;
+
+	IF whole THEN
+		EXECUTE format('SELECT count(*) FROM %s t JOIN jsonb_array_elements($1) e ON (e ->> %L)::uuid = t.%I '
+					   'WHERE t.revision > (e ->> ''revision'')::bigint',
+					   the_table.class, the_table.id_column, the_table.id_column)
+			INTO rewound USING contents;
+		IF rewound > 0 THEN
+			PERFORM spine.note_incident('revision_went_back', sender,
+				jsonb_build_object('relation', the_relation, 'records', rewound));
+		END IF;
+	END IF;
+
+	BEGIN
+		PERFORM spine.receive_set(the_relation, contents, whole);
+		DELETE FROM spine.receive_fault f USING jsonb_array_elements(contents) e
+			WHERE f.relation = the_relation AND f.node = sender AND f.record_id = (e ->> the_table.id_column)::uuid;
+		RETURN faults;
+	EXCEPTION WHEN OTHERS THEN
+		-- connection, rollback, resources, intervention, system: nothing that a row could be blamed for
+		IF left(SQLSTATE, 2) IN ('08', '25', '40', '53', '55', '57', '58', 'F0', 'XX') THEN
+			RAISE;
+		END IF;
+	END;
+
+	FOR content IN SELECT e FROM jsonb_array_elements(contents) e
+	LOOP
+		BEGIN
+			PERFORM spine.receive_set(the_relation, jsonb_build_array(content), whole);
+			DELETE FROM spine.receive_fault f
+				WHERE f.relation = the_relation AND f.node = sender AND f.record_id = (content ->> the_table.id_column)::uuid;
+		EXCEPTION WHEN OTHERS THEN
+			sqlstate_found := SQLSTATE;
+			IF left(sqlstate_found, 2) IN ('08', '25', '40', '53', '55', '57', '58', 'F0', 'XX') THEN
+				RAISE;
+			END IF;
+			INSERT INTO spine.receive_fault AS f (relation, record_id, node, owner, revision, sqlstate, message, content)
+				VALUES (the_relation, (content ->> the_table.id_column)::uuid, sender, content ->> 'owner',
+						(content ->> 'revision')::bigint, sqlstate_found, SQLERRM, content)
+				ON CONFLICT (relation, record_id) DO UPDATE
+					SET owner = EXCLUDED.owner, revision = EXCLUDED.revision, sqlstate = EXCLUDED.sqlstate,
+						message = EXCLUDED.message, content = EXCLUDED.content, at = now()
+					WHERE f.node = EXCLUDED.node;
+			faults := faults + 1;
+		END;
+	END LOOP;
+	RETURN faults;
+END
+$$;
+ALTER FUNCTION spine.receive_puts(text, text, jsonb, boolean) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.receive_puts(text, text, jsonb, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION spine.receive_puts(text, text, jsonb, boolean) IS 'Applies rows of one table, setting aside those that cannot be.';
+
+-- Takes away rows of the sender's owners: from the table, and from wherever else a copy was kept.
+CREATE FUNCTION spine.receive_withdrawals(sender text, the_relation text, ids uuid[]) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+DECLARE
+	the_table record;
+BEGIN
+	DELETE FROM spine.receive_fault f WHERE f.relation = the_relation AND f.node = sender AND f.record_id = ANY (ids);
+	DELETE FROM spine.waiting_row w WHERE w.relation = the_relation AND w.node = sender AND w.record_id = ANY (ids);
+	SELECT * INTO the_table FROM spine.exchange_tables(the_relation);
+	-- what was said in an agreement's life stays said
+	IF NOT FOUND OR the_relation = 'spine.agreement_event' THEN
+		RETURN;
+	END IF;
+	EXECUTE format('DELETE FROM %s t WHERE t.%I = ANY ($1) AND t.owner IN '
+				   '(SELECT o.organisation FROM spine.node_organisation o WHERE o.node = $2)',
+				   the_table.class, the_table.id_column)
+		USING ids, sender;
+	DELETE FROM spine.unknown_item u WHERE u.relation = the_relation AND u.record_id = ANY (ids)
+		AND u.owner IN (SELECT o.organisation FROM spine.node_organisation o WHERE o.node = sender);
+END
+$$;
+ALTER FUNCTION spine.receive_withdrawals(text, text, uuid[]) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.receive_withdrawals(text, text, uuid[]) FROM PUBLIC;
+COMMENT ON FUNCTION spine.receive_withdrawals(text, text, uuid[]) IS 'Removes rows that a neighbour withdraws.';
+
+-- In a full send: rows of the sender's owners in this range of ids that the batch does not name.
+CREATE FUNCTION spine.receive_sweep(sender text, the_relation text, after_id uuid, upto_id uuid, named uuid[]) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+DECLARE
+	the_table record;
+	ids uuid[];
+BEGIN
+	SELECT array_agg(x.record_id) INTO ids FROM (
+			SELECT w.record_id, w.relation, w.node FROM spine.waiting_row w
+			UNION SELECT f.record_id, f.relation, f.node FROM spine.receive_fault f) x
+		WHERE x.relation = the_relation AND x.node = sender
+			AND (after_id IS NULL OR x.record_id > after_id) AND (upto_id IS NULL OR x.record_id <= upto_id)
+			AND x.record_id <> ALL (named);
+	IF ids IS NOT NULL THEN
+		PERFORM spine.receive_withdrawals(sender, the_relation, ids);
+	END IF;
+	SELECT * INTO the_table FROM spine.exchange_tables(the_relation);
+	IF NOT FOUND THEN
+		RETURN;
+	END IF;
+	EXECUTE format('SELECT array_agg(t.%I) FROM %s t '
+				   'WHERE ($1 IS NULL OR t.%1$I > $1) AND ($2 IS NULL OR t.%1$I <= $2) AND t.owner IN '
+				   '(SELECT o.organisation FROM spine.node_organisation o WHERE o.node = $3) AND t.%1$I <> ALL ($4)',
+				   the_table.id_column, the_table.class)
+		INTO ids USING after_id, upto_id, sender, named;
+	IF ids IS NOT NULL THEN
+		PERFORM spine.receive_withdrawals(sender, the_relation, ids);
+	END IF;
+END
+$$;
+ALTER FUNCTION spine.receive_sweep(text, text, uuid, uuid, uuid[]) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.receive_sweep(text, text, uuid, uuid, uuid[]) FROM PUBLIC;
+COMMENT ON FUNCTION spine.receive_sweep(text, text, uuid, uuid, uuid[]) IS 'Removes rows that a full send does not name.';
+
+-- Episodes and links that came with records. Each node speaks for its own alone.
+CREATE FUNCTION spine.receive_links(sender text, batch jsonb) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+DECLARE
+	their text[] := spine.organisations_of(sender);
+	own text[] := spine.organisations_of((SELECT n.name FROM spine.node n WHERE n.is_self));
+	touched uuid[];
+BEGIN
+	UPDATE spine.identity_link t SET until = r.until
+		FROM jsonb_populate_recordset(NULL::spine.identity_link, batch -> 'identity_links') r
+		WHERE t.link_id = r.link_id AND t.owner = ANY (their) AND t.until IS DISTINCT FROM r.until;
+	INSERT INTO spine.identity_link
+		SELECT r.* FROM jsonb_populate_recordset(NULL::spine.identity_link, batch -> 'identity_links') r
+			WHERE r.owner = ANY (their)
+		ON CONFLICT DO NOTHING;
+	INSERT INTO spine.family_link AS t
+		SELECT r.* FROM jsonb_populate_recordset(NULL::spine.family_link, batch -> 'family_links') r
+			WHERE r.owner = ANY (their)
+		ON CONFLICT (child, mother, owner) DO UPDATE SET method = EXCLUDED.method, until = EXCLUDED.until
+			WHERE (t.method, t.until) IS DISTINCT FROM (EXCLUDED.method, EXCLUDED.until);
+	WITH came AS (
+		INSERT INTO spine.episode AS t
+			SELECT r.* FROM jsonb_populate_recordset(NULL::spine.episode, batch -> 'episodes') r
+				WHERE r.owner = ANY (their)
+			ON CONFLICT (episode_id) DO UPDATE SET anchor = EXCLUDED.anchor, patient_id = EXCLUDED.patient_id, kind = EXCLUDED.kind
+				WHERE t.owner = ANY (their)
+					AND (t.anchor, t.patient_id, t.kind) IS DISTINCT FROM (EXCLUDED.anchor, EXCLUDED.patient_id, EXCLUDED.kind)
+			RETURNING t.episode_id
+	)
+	SELECT array_agg(c.episode_id) INTO touched FROM came c;
+	INSERT INTO spine.episode_link AS t
+		SELECT r.* FROM jsonb_populate_recordset(NULL::spine.episode_link, batch -> 'episode_links') r
+			WHERE r.owner = ANY (their)
+		ON CONFLICT (from_episode, to_episode, kind) DO NOTHING;
+
+	-- one pregnancy described twice: own episodes of the same person whose anchor is near enough
+	IF touched IS NOT NULL THEN
+		WITH came AS MATERIALIZED (
+			SELECT e.episode_id, e.patient_id, e.kind, e.anchor FROM spine.episode e
+				WHERE e.episode_id = ANY (touched) AND e.anchor IS NOT NULL
+		), span AS MATERIALIZED (
+			SELECT k.kind, coalesce((SELECT max((d.definition #>> ARRAY['episodes', k.kind, 'window_days'])::integer)
+									 FROM spine.dataset d), 21) AS days
+			FROM (SELECT DISTINCT c.kind FROM came c) k
+		), person AS (
+			SELECT c.episode_id, c.patient_id FROM came c
+			UNION SELECT c.episode_id, l.to_patient FROM came c JOIN spine.identity_link l ON l.from_patient = c.patient_id AND l.until IS NULL
+			UNION SELECT c.episode_id, l.from_patient FROM came c JOIN spine.identity_link l ON l.to_patient = c.patient_id AND l.until IS NULL
+		), near AS MATERIALIZED (
+			SELECT mine.episode_id AS from_episode, c.episode_id AS to_episode, mine.owner
+			FROM came c
+				JOIN span s ON s.kind = c.kind
+				JOIN person p ON p.episode_id = c.episode_id
+				JOIN spine.episode mine ON mine.patient_id = p.patient_id AND mine.kind = c.kind AND mine.owner = ANY (own)
+			WHERE abs(mine.anchor - c.anchor) <= s.days
+		), parted AS (
+			DELETE FROM spine.episode_link l
+				WHERE l.to_episode = ANY (touched) AND l.kind = 'same' AND l.method = 'anchor' AND l.owner = ANY (own)
+					AND NOT EXISTS (SELECT FROM near n WHERE n.from_episode = l.from_episode AND n.to_episode = l.to_episode)
+		)
+		INSERT INTO spine.episode_link (from_episode, to_episode, kind, method, owner)
+			SELECT n.from_episode, n.to_episode, 'same', 'anchor', n.owner FROM near n
+			ON CONFLICT (from_episode, to_episode, kind) DO NOTHING;
+	END IF;
+END
+$$;
+ALTER FUNCTION spine.receive_links(text, jsonb) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.receive_links(text, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION spine.receive_links(text, jsonb) IS 'Registers episodes and links of a batch, and joins own episodes to them.';
+
+CREATE FUNCTION spine.receive(batch jsonb) RETURNS jsonb
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+DECLARE
+	sender text := spine.calling_node();
+	me text := (SELECT n.name FROM spine.node n WHERE n.is_self);
+	own text[];
+	received spine.link_received;
+	answer jsonb := jsonb_build_object('node', me);
+	part record;
+	faults integer := 0;
+	whole boolean;
+	strangers text[];
+	refusal text;
+BEGIN
+	IF sender IS NULL THEN
+		PERFORM spine.note_incident('stranger', NULL, jsonb_build_object('call', 'receive'));
+		RETURN answer || '{"status": "refused", "code": "SP007", "message": "the caller is no active neighbour of this node"}';
+	END IF;
+	SELECT * INTO received FROM spine.link_received r WHERE r.node = sender FOR UPDATE;
+	answer := answer || jsonb_build_object('epoch', received.epoch, 'seq', received.seq, 'position', received.position);
+
+	-- An error raised would undo the note of it: what is refused is answered.
+	refusal := spine.batch_fault(batch, sender, me);
+	IF refusal IS NOT NULL THEN
+		PERFORM spine.note_incident('malformed_batch', sender, jsonb_build_object('reason', refusal));
+		RETURN answer || jsonb_build_object('status', 'refused', 'code', 'SP007', 'message', refusal);
+	END IF;
+
+	IF (batch ->> 'epoch')::uuid IS DISTINCT FROM received.epoch THEN
+		IF (batch ->> 'epoch')::uuid = ANY (received.past_epochs) THEN
+			PERFORM spine.note_incident('past_epoch', sender, jsonb_build_object('epoch', batch ->> 'epoch'));
+			RETURN answer || '{"status": "refused", "code": "SP007", "message": "the batch is of a past epoch"}';
+		ELSIF (batch -> 'begin') IS DISTINCT FROM 'true'::jsonb OR (batch ->> 'seq')::bigint <> 1 THEN
+			RETURN answer || '{"status": "gap"}';
+		END IF;
+	ELSIF (batch ->> 'seq')::bigint <= received.seq THEN
+		RETURN answer || '{"status": "replayed"}';
+	ELSIF (batch ->> 'seq')::bigint > received.seq + 1 THEN
+		RETURN answer || '{"status": "gap"}';
+	END IF;
+
+	-- nobody speaks for another Trust
+	SELECT array_agg(DISTINCT e -> 'row' ->> 'owner') INTO strangers
+		FROM jsonb_array_elements(batch -> 'rows') e
+		WHERE e ->> 'action' = 'put'
+			AND NOT EXISTS (SELECT FROM spine.node_organisation o
+							WHERE o.organisation = e -> 'row' ->> 'owner' AND o.node = sender);
+	IF strangers IS NOT NULL THEN
+		PERFORM spine.note_incident('forged_owner', sender,
+			jsonb_build_object('owners', to_jsonb(strangers), 'seq', batch -> 'seq'));
+		RETURN answer || jsonb_build_object('status', 'refused', 'code', 'SP007',
+			'message', 'rows of an owner that the sender does not host');
+	END IF;
+
+	whole := batch ? 'sweep';
+	own := spine.organisations_of(me);
+	BEGIN
+		PERFORM spine.receive_links(sender, batch)
+			WHERE batch ?| ARRAY['episodes', 'identity_links', 'family_links', 'episode_links'];
+
+		FOR part IN
+			SELECT e ->> 'relation' AS relation, array_agg((e ->> 'record_id')::uuid) AS ids
+			FROM jsonb_array_elements(batch -> 'rows') e WHERE e ->> 'action' = 'withdraw' GROUP BY 1
+		LOOP
+			PERFORM spine.receive_withdrawals(sender, part.relation, part.ids);
+		END LOOP;
+
+		FOR part IN
+			SELECT e ->> 'relation' AS relation,
+				   jsonb_agg((e -> 'row') || jsonb_build_object('audience',
+						spine.audience_of(ARRAY(SELECT jsonb_array_elements_text(e -> 'row' -> 'audience')), own))) AS contents
+			FROM jsonb_array_elements(batch -> 'rows') e WHERE e ->> 'action' = 'put' GROUP BY 1
+			ORDER BY CASE e ->> 'relation' WHEN 'spine.agreement_event' THEN 1 WHEN 'spine.relationship' THEN 2 ELSE 3 END, 1
+		LOOP
+			faults := faults + spine.receive_puts(sender, part.relation, part.contents, whole);
+		END LOOP;
+
+		IF whole THEN
+			PERFORM spine.receive_sweep(sender, batch -> 'sweep' ->> 'relation',
+				(batch -> 'sweep' ->> 'after')::uuid, (batch -> 'sweep' ->> 'upto')::uuid,
+				ARRAY(SELECT coalesce(e -> 'row' ->> 'record_id', e -> 'row' ->> 'relationship_id', e -> 'row' ->> 'event_id')::uuid
+					  FROM jsonb_array_elements(batch -> 'rows') e WHERE e ->> 'action' = 'put'));
+		END IF;
+		IF batch ? 'relations' THEN
+			FOR part IN
+				SELECT t.relation FROM spine.exchange_tables() t
+				UNION SELECT w.relation FROM spine.waiting_row w WHERE w.node = sender
+				UNION SELECT f.relation FROM spine.receive_fault f WHERE f.node = sender
+			LOOP
+				PERFORM spine.receive_sweep(sender, part.relation, NULL, NULL, '{}')
+					WHERE NOT batch -> 'relations' ? part.relation;
+			END LOOP;
+		END IF;
+	EXCEPTION WHEN OTHERS THEN
+		IF left(SQLSTATE, 2) IN ('08', '25', '40', '53', '55', '57', '58', 'F0', 'XX') THEN
+			RAISE;
+		END IF;
+		PERFORM spine.note_incident('unusable_batch', sender, jsonb_build_object('sqlstate', SQLSTATE, 'seq', batch -> 'seq'));
+		RETURN answer || jsonb_build_object('status', 'refused', 'code', SQLSTATE, 'message', SQLERRM);
+	END;
+
+	UPDATE spine.link_received r
+		SET epoch = (batch ->> 'epoch')::uuid,
+			seq = (batch ->> 'seq')::bigint,
+			position = batch -> 'position',
+			past_epochs = CASE WHEN r.epoch IS NULL OR r.epoch = (batch ->> 'epoch')::uuid THEN r.past_epochs
+							   ELSE (r.epoch || r.past_epochs)[1:1000] END,
+			received_at = clock_timestamp()
+		WHERE r.node = sender;
+	RETURN jsonb_build_object('status', 'done', 'node', me, 'epoch', batch -> 'epoch', 'seq', batch -> 'seq',
+							  'position', batch -> 'position', 'faults', faults);
+END
+$$;
+ALTER FUNCTION spine.receive(jsonb) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.receive(jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION spine.receive(jsonb) TO spine_neighbour;
+COMMENT ON FUNCTION spine.receive(jsonb) IS
+	'For a neighbour''s courier: applies a batch, once and in order. Answers with status done, replayed, gap or refused (with code and message) and with the epoch, sequence and position now reached. Refusals are noted in spine.incident.';
+
+-- What is wrong with the form of a batch; null when nothing is.
+CREATE FUNCTION spine.batch_fault(batch jsonb, sender text, me text) RETURNS text
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+DECLARE
+	an_id CONSTANT text := '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$';
+	bad bigint;
+BEGIN
+	IF jsonb_typeof(batch) IS DISTINCT FROM 'object' THEN
+		RETURN 'the batch is no object';
+	ELSIF batch ->> 'from' IS DISTINCT FROM sender THEN
+		RETURN 'the batch is not from the node that the caller is';
+	ELSIF batch ->> 'to' IS DISTINCT FROM me THEN
+		RETURN 'the batch is for another node';
+	ELSIF coalesce(batch ->> 'epoch', '') !~ an_id OR coalesce(batch ->> 'seq', '') !~ '^[1-9][0-9]{0,17}$'
+		OR jsonb_typeof(batch -> 'position') IS DISTINCT FROM 'object'
+		OR jsonb_typeof(batch -> 'rows') IS DISTINCT FROM 'array'
+		OR (batch ? 'sweep' AND jsonb_typeof(batch -> 'sweep') <> 'object')
+		OR (batch ? 'relations' AND jsonb_typeof(batch -> 'relations') <> 'array')
+		OR EXISTS (SELECT FROM jsonb_each(batch) k
+				   WHERE k.key IN ('episodes', 'identity_links', 'family_links', 'episode_links')
+						AND jsonb_typeof(k.value) <> 'array') THEN
+		RETURN 'the batch lacks epoch, seq, position or rows, or one of its parts has another form';
+	END IF;
+	SELECT count(*) INTO bad FROM jsonb_array_elements(batch -> 'rows') e
+		WHERE NOT coalesce(
+			(e ->> 'relation' ~ '^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$'
+			 AND (e ->> 'relation' IN ('spine.relationship', 'spine.agreement_event')
+				  OR split_part(e ->> 'relation', '.', 1) !~ '^(spine|pg_.*|information_schema|public)$')
+			 AND CASE e ->> 'action'
+				 WHEN 'withdraw' THEN e ->> 'record_id' ~ an_id
+				 WHEN 'put' THEN
+					(e -> 'row' ->> CASE e ->> 'relation' WHEN 'spine.relationship' THEN 'relationship_id'
+										WHEN 'spine.agreement_event' THEN 'event_id' ELSE 'record_id' END) ~ an_id
+					AND jsonb_typeof(e -> 'row' -> 'owner') = 'string'
+					AND e -> 'row' ->> 'revision' ~ '^[0-9]{1,18}$'
+					AND jsonb_typeof(e -> 'row' -> 'audience') = 'array'
+				 ELSE false END), false);
+	IF bad > 0 THEN
+		RETURN format('%s of its rows name no relation that travels, or lack id, owner, revision or audience', bad);
+	END IF;
+	RETURN NULL;
+END
+$$;
+ALTER FUNCTION spine.batch_fault(jsonb, text, text) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.batch_fault(jsonb, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION spine.batch_fault(jsonb, text, text) IS 'What is wrong with the form of a batch, null when nothing is.';
+
+CREATE FUNCTION spine.apply_waiting() RETURNS bigint
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+DECLARE
+	part record;
+	piece record;
+	assignments text;
+	known text[];
+	applied bigint := 0;
+	changed bigint;
+BEGIN
+	-- whole rows of groups that are published now
+	FOR part IN
+		SELECT t.relation, w.node FROM spine.exchange_tables() t
+			JOIN (SELECT DISTINCT v.relation, v.node FROM spine.waiting_row v) w USING (relation) ORDER BY 1, 2
+	LOOP
+		LOOP
+			WITH taken AS (
+				DELETE FROM spine.waiting_row w
+				WHERE (w.relation, w.record_id) IN (
+					SELECT v.relation, v.record_id FROM spine.waiting_row v
+					WHERE v.relation = part.relation AND v.node = part.node ORDER BY v.record_id LIMIT 1000)
+				RETURNING w.content)
+			SELECT jsonb_agg(t.content) AS contents, count(*) AS n INTO piece FROM taken t;
+			EXIT WHEN piece.n = 0;
+			PERFORM spine.receive_puts(part.node, part.relation, piece.contents, false);
+			applied := applied + piece.n;
+		END LOOP;
+	END LOOP;
+
+	-- items of rows that a later version knows
+	FOR part IN
+		SELECT t.relation, t.class FROM spine.exchange_tables() t
+		WHERE t.relation IN (SELECT DISTINCT u.relation FROM spine.unknown_item u)
+	LOOP
+		SELECT array_agg(a.attname::text), string_agg(format('%I = r.%1$I', a.attname), ', ')
+			INTO known, assignments
+			FROM pg_attribute a
+			WHERE a.attrelid = part.class AND a.attnum > 0 AND NOT a.attisdropped
+				AND a.attname IN (SELECT DISTINCT jsonb_object_keys(u.items) FROM spine.unknown_item u WHERE u.relation = part.relation);
+		CONTINUE WHEN known IS NULL;
+		FOR piece IN
+			SELECT u.record_id, u.items FROM spine.unknown_item u
+			WHERE u.relation = part.relation AND u.items ?| known
+		LOOP
+			BEGIN
+				-- what this record does not have stays as it is: absent keys take the row's own value
+				EXECUTE format('UPDATE %s t SET %s FROM %1$s o, LATERAL jsonb_populate_record(o, $2) r '
+							   'WHERE t.record_id = $1 AND o.record_id = $1', part.class, assignments)
+					USING piece.record_id, piece.items;
+				GET DIAGNOSTICS changed = ROW_COUNT;
+				applied := applied + changed;
+				UPDATE spine.unknown_item u SET items = u.items - known
+					WHERE u.relation = part.relation AND u.record_id = piece.record_id;
+			EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
+				-- stays aside; the error is kept beside it
+				INSERT INTO spine.receive_fault (relation, record_id, node, owner, revision, sqlstate, message, content)
+					SELECT u.relation, u.record_id, o.node, u.owner, u.revision, SQLSTATE, SQLERRM, u.items
+					FROM spine.unknown_item u JOIN spine.node_organisation o ON o.organisation = u.owner
+					WHERE u.relation = part.relation AND u.record_id = piece.record_id
+					ON CONFLICT (relation, record_id) DO NOTHING;
+			END;
+		END LOOP;
+		DELETE FROM spine.unknown_item u WHERE u.relation = part.relation AND u.items = '{}';
+	END LOOP;
+	RETURN applied;
+END
+$$;
+ALTER FUNCTION spine.apply_waiting() OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.apply_waiting() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION spine.apply_waiting() TO spine_operator;
+COMMENT ON FUNCTION spine.apply_waiting() IS
+	'Applies what neighbours sent of data groups and items that are published here by now. Runs by itself when a data set is published. Returns the number of rows.';
+
+CREATE FUNCTION spine.apply_waiting_rows() RETURNS trigger
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+BEGIN
+	PERFORM spine.apply_waiting();
+	RETURN NULL;
+END
+$$;
+ALTER FUNCTION spine.apply_waiting_rows() OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.apply_waiting_rows() FROM PUBLIC;
+COMMENT ON FUNCTION spine.apply_waiting_rows() IS 'Trigger on spine.dataset: spine.apply_waiting().';
+
+CREATE FUNCTION spine.retry_faults() RETURNS bigint
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+DECLARE
+	fault record;
+	still integer;
+	mended bigint := 0;
+BEGIN
+	FOR fault IN
+		SELECT f.* FROM spine.receive_fault f JOIN spine.node_organisation o ON o.organisation = f.owner AND o.node = f.node
+		WHERE f.content ? 'audience' ORDER BY f.at
+	LOOP
+		still := spine.receive_puts(fault.node, fault.relation, jsonb_build_array(fault.content), false);
+		mended := mended + (still = 0)::integer;
+	END LOOP;
+	RETURN mended;
+END
+$$;
+ALTER FUNCTION spine.retry_faults() OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.retry_faults() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION spine.retry_faults() TO spine_operator;
+COMMENT ON FUNCTION spine.retry_faults() IS 'Applies again the rows in spine.receive_fault, after their cause was mended. Returns how many went through.';
+
+-- ---------------------------------------------------------------- connecting
+
+CREATE FUNCTION spine.connect_node(name text, conninfo text, organisations text[], role name DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+#variable_conflict use_column
+DECLARE
+	codes text[];
+	hosted record;
+	the_role record;
+	parent text := 'delivery_' || connect_node.name;
+BEGIN
+	IF connect_node.name IS NULL OR connect_node.name !~ '^[A-Za-z0-9][A-Za-z0-9_-]{0,30}$' THEN
+		RAISE EXCEPTION 'a node''s name is 1 to 31 letters, digits, hyphens or underscores'
+			USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+	IF EXISTS (SELECT FROM spine.node n WHERE n.name = connect_node.name AND n.is_self) THEN
+		RAISE EXCEPTION 'node "%" is this node', connect_node.name
+			USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+	IF connect_node.conninfo IS NOT NULL AND NOT spine.is_conninfo(connect_node.conninfo) THEN
+		RAISE EXCEPTION 'the connection string is malformed'
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = 'Write it as for libpq: host=... port=... dbname=... user=... sslmode=verify-full';
+	END IF;
+	IF coalesce(cardinality(connect_node.organisations), 0) = 0 THEN
+		RAISE EXCEPTION 'a neighbour hosts at least one organisation'
+			USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+	SELECT array_agg(DISTINCT (c::spine.ods_code)::text) INTO codes FROM unnest(connect_node.organisations) c;
+
+	SELECT o.organisation, o.node INTO hosted
+		FROM spine.node_organisation o JOIN spine.node n ON n.name = o.node
+		WHERE o.organisation = ANY (codes) AND o.node <> connect_node.name AND n.state <> 'ended'
+		ORDER BY 1 LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'organisation % is hosted by node "%"', hosted.organisation, hosted.node
+			USING ERRCODE = 'unique_violation';
+	END IF;
+
+	IF connect_node.role IS NOT NULL THEN
+		SELECT r.oid, r.rolsuper OR r.rolreplication OR r.rolcreaterole OR r.rolcreatedb OR r.rolbypassrls AS mighty INTO the_role
+			FROM pg_roles r WHERE r.rolname = connect_node.role;
+		IF NOT FOUND THEN
+			RAISE EXCEPTION 'role "%" does not exist', connect_node.role
+				USING ERRCODE = 'undefined_object',
+					  HINT = format('CREATE ROLE %I LOGIN', connect_node.role);
+		ELSIF the_role.mighty THEN
+			RAISE EXCEPTION 'role "%" may do more than a neighbour should', connect_node.role
+				USING ERRCODE = 'invalid_role_specification',
+					  DETAIL = 'It is a superuser or has REPLICATION, CREATEROLE, CREATEDB or BYPASSRLS.';
+		ELSIF EXISTS (SELECT FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
+					  WHERE m.member = the_role.oid AND g.rolname <> 'spine_neighbour') THEN
+			RAISE EXCEPTION 'role "%" is a member of other roles', connect_node.role
+				USING ERRCODE = 'invalid_role_specification',
+					  HINT = 'A neighbour has a role of its own.';
+		END IF;
+		EXECUTE format('GRANT spine_neighbour TO %I', connect_node.role);
+	END IF;
+
+	INSERT INTO spine.node AS n (name, conninfo, role_name)
+		VALUES (connect_node.name, connect_node.conninfo, connect_node.role)
+		ON CONFLICT (name) DO UPDATE
+			SET conninfo = EXCLUDED.conninfo, role_name = coalesce(EXCLUDED.role_name, n.role_name),
+				state = 'active', connected_at = now();
+	DELETE FROM spine.node_organisation o WHERE o.node = connect_node.name AND o.organisation <> ALL (codes);
+	INSERT INTO spine.node_organisation AS o (organisation, node)
+		SELECT c, connect_node.name FROM unnest(codes) c
+		ON CONFLICT (organisation) DO UPDATE SET node = EXCLUDED.node;
+
+	IF to_regclass(format('spine.%I', parent)) IS NULL THEN
+		EXECUTE format('CREATE TABLE spine.%I PARTITION OF spine.delivery FOR VALUES IN (%L) PARTITION BY RANGE (at)',
+					   parent, connect_node.name);
+		EXECUTE format('CREATE TABLE spine.%I PARTITION OF spine.%I DEFAULT', parent || '_default', parent);
+	END IF;
+	PERFORM spine.make_ledger_partitions();
+
+	INSERT INTO spine.link_received (node) VALUES (connect_node.name) ON CONFLICT DO NOTHING;
+	-- without an epoch the next contact begins one, with everything that the neighbour should have
+	INSERT INTO spine.link (node) VALUES (connect_node.name)
+		ON CONFLICT (node) DO UPDATE SET epoch = NULL, position = NULL, retry_at = NULL;
+	PERFORM spine.ring_doorbell();
+END
+$$;
+ALTER FUNCTION spine.connect_node(text, text, text[], name) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.connect_node(text, text, text[], name) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION spine.connect_node(text, text, text[], name) TO spine_operator;
+COMMENT ON FUNCTION spine.connect_node(text, text, text[], name) IS
+	'Registers a neighbour, or changes one: conninfo says how to reach it (null: it only sends to us), organisations which it hosts (ODS codes), role the existing login role as which it calls us. Everything that it should have is then sent to it. Refused when another node hosts one of the organisations.';
+
+CREATE FUNCTION spine.disconnect_node(name text) RETURNS void
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+DECLARE
+	the_node spine.node;
+BEGIN
+	UPDATE spine.node n SET state = 'ended' WHERE n.name = disconnect_node.name AND NOT n.is_self RETURNING * INTO the_node;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'no neighbour "%"', disconnect_node.name
+			USING ERRCODE = 'undefined_object';
+	END IF;
+	IF the_node.role_name IS NOT NULL AND EXISTS (SELECT FROM pg_roles r WHERE r.rolname = the_node.role_name) THEN
+		EXECUTE format('REVOKE spine_neighbour FROM %I', the_node.role_name);
+		UPDATE spine.node n SET role_name = NULL WHERE n.name = the_node.name;
+	END IF;
+	PERFORM spine.ring_doorbell();
+END
+$$;
+ALTER FUNCTION spine.disconnect_node(text) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.disconnect_node(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION spine.disconnect_node(text) TO spine_operator;
+COMMENT ON FUNCTION spine.disconnect_node(text) IS
+	'Ends a link at once: nothing more is sent, nothing more accepted. What was received stays. spine.connect_node connects it again.';
+
+CREATE FUNCTION spine.is_conninfo(conninfo text) RETURNS boolean
+	LANGUAGE c STABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'spine_is_conninfo';
+ALTER FUNCTION spine.is_conninfo(text) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.is_conninfo(text) FROM PUBLIC;
+COMMENT ON FUNCTION spine.is_conninfo(text) IS 'Whether libpq can read the string. Connects to nothing.';
