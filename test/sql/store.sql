@@ -43,7 +43,7 @@ SELECT is(CURRENT_USER::text, SESSION_USER::text, 'nor a changed role');
 SELECT isnt(spine.create_store('RYJ', 'imperial'), NULL, 'a superuser makes the store');
 SELECT is(CURRENT_USER::text, SESSION_USER::text, 'and is who he was afterwards');
 SELECT results_eq($$ SELECT s.node, s.spine_version FROM spine.store s $$,
-	$$ SELECT 'imperial'::text, e.extversion FROM pg_catalog.pg_extension e WHERE e.extname = 'spine' $$,
+	$$ SELECT 'imperial'::text, e.extversion COLLATE "default" FROM pg_catalog.pg_extension e WHERE e.extname = 'spine' $$,
 	'it knows its node and its version');
 SELECT results_eq($$ SELECT n.name, n.is_self, h.organisation FROM spine.node n JOIN spine.node_organisation h ON h.node = n.name $$,
 	$$ VALUES ('imperial'::text, true, 'RYJ'::text) $$, 'the node hosts its first organisation');
