@@ -24,6 +24,8 @@ BEGIN
 			USING ERRCODE = 'duplicate_object',
 				  HINT = 'A node is one database with one store. Use spine.host_organisation() to host a further organisation.';
 	END IF;
+	-- once more after the extension's script: a database made from a template lacks its template's grants
+	EXECUTE format('GRANT CREATE ON DATABASE %I TO spine_owner', current_database());
 	SET LOCAL ROLE spine_owner;
 	EXECUTE spine.store_script();
 	INSERT INTO spine.store (store_id, node, spine_version)
