@@ -23,7 +23,8 @@ static const unsigned char product[10][10] = {
 	{9, 8, 7, 6, 5, 4, 3, 2, 1, 0}
 };
 
-static const unsigned char permutation[8][10] = {
+/* of 16, so that four bits of any character find something */
+static const unsigned char permutation[8][16] = {
 	{0, 1, 2, 3, 4, 5, 6, 7, 8, 9},
 	{1, 5, 7, 6, 2, 8, 3, 0, 9, 4},
 	{5, 8, 0, 3, 7, 9, 6, 1, 4, 2},
@@ -49,14 +50,10 @@ partition_in_use(int partition)
 	return partition / 10 <= 1 && partition % 10 <= 2;
 }
 
-spine_snomed_code_error
-spine_snomed_code_parse(const char *text, size_t length, int64_t *value)
+/* What is wrong with a text that is not 6 to 18 digits. */
+static spine_snomed_code_error
+fault_of_form(const char *text, size_t length)
 {
-	unsigned char check = 0;
-	int64_t		number = 0;
-	size_t		position;
-
-	spine_trim(&text, &length);
 	if (length == 0)
 		return SPINE_SNOMED_CODE_EMPTY;
 	for (size_t i = 0; i < length; i++)
@@ -64,24 +61,40 @@ spine_snomed_code_parse(const char *text, size_t length, int64_t *value)
 		if (text[i] < '0' || text[i] > '9')
 			return SPINE_SNOMED_CODE_CHARACTER;
 	}
-	if (length < SPINE_SNOMED_CODE_MIN || length > SPINE_SNOMED_CODE_MAX)
-		return SPINE_SNOMED_CODE_LENGTH;
-	if (text[0] == '0')
-		return SPINE_SNOMED_CODE_LEADING_ZERO;
+	return SPINE_SNOMED_CODE_LENGTH;
+}
 
+spine_snomed_code_error
+spine_snomed_code_parse(const char *text, size_t length, int64_t *value)
+{
+	unsigned	check = 0;
+	unsigned	out_of_range = 0;
+	int64_t		number = 0;
+	size_t		position;
+
+	spine_trim(&text, &length);
+	if (length < SPINE_SNOMED_CODE_MIN || length > SPINE_SNOMED_CODE_MAX)
+		return fault_of_form(text, length);
+
+	/*
+	 * Verhoeff goes from right to left; the product is associative, so going
+	 * from left to right multiplies on the other side. What is no digit is
+	 * taken for some digit until the end.
+	 */
 	position = length - 1;
 	for (size_t i = 0; i < length; i++, position--)
 	{
-		unsigned char digit = (unsigned char) (text[i] - '0');
+		unsigned	digit = (unsigned char) (text[i] - '0');
 
+		out_of_range |= (digit > 9);
+		digit &= 15;
 		number = number * 10 + digit;
-
-		/*
-		 * Verhoeff goes from right to left; the product is associative, so
-		 * going from left to right multiplies on the other side.
-		 */
 		check = product[permutation[position & 7][digit]][check];
 	}
+	if (out_of_range)
+		return fault_of_form(text, length);
+	if (text[0] == '0')
+		return SPINE_SNOMED_CODE_LEADING_ZERO;
 	if (check != 0)
 		return SPINE_SNOMED_CODE_CHECK_DIGIT;
 	if (!partition_in_use(partition(number)))
