@@ -30,11 +30,12 @@ CREATE TABLE spine.sharing_rule (
 	relationships text[] NOT NULL,
 	starts_at timestamptz NOT NULL,
 	ends_at timestamptz,
+	in_force boolean NOT NULL,
 	PRIMARY KEY (from_organisation, dataset, data_group, to_organisation, purpose, agreement, version, clause),
 	CHECK (from_organisation <> to_organisation)
 );
 CREATE INDEX sharing_rule_to ON spine.sharing_rule (to_organisation, from_organisation);
-COMMENT ON TABLE spine.sharing_rule IS 'Agreements in force, compiled: a row for each from, to, purpose and data group. Never written by hand.';
+COMMENT ON TABLE spine.sharing_rule IS 'Agreements in force, compiled: a row for each from, to, purpose and data group. in_force: whether it was when audiences were last computed. Never written by hand.';
 
 CREATE TABLE spine.relationship (
 	relationship_id uuid PRIMARY KEY,
@@ -65,3 +66,80 @@ CREATE TABLE spine.access_log (
 );
 CREATE INDEX access_log_patient ON spine.access_log (patient_id, at);
 COMMENT ON TABLE spine.access_log IS 'Every opening of a person''s record: who, for which organisation, why, whose rows, on which basis. Append-only.';
+
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON spine.agreement_event
+	FOR EACH ROW EXECUTE FUNCTION spine.append_only();
+CREATE TRIGGER append_only_truncate BEFORE TRUNCATE ON spine.agreement_event
+	FOR EACH STATEMENT EXECUTE FUNCTION spine.append_only();
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON spine.access_log
+	FOR EACH ROW EXECUTE FUNCTION spine.append_only();
+CREATE TRIGGER append_only_truncate BEFORE TRUNCATE ON spine.access_log
+	FOR EACH STATEMENT EXECUTE FUNCTION spine.append_only();
+
+-- Whoever writes an event or publishes a data set, here or at a neighbour, the rules follow.
+CREATE TRIGGER compile_agreements AFTER INSERT OR UPDATE ON spine.agreement_event
+	FOR EACH STATEMENT EXECUTE FUNCTION spine.agreements_changed();
+CREATE TRIGGER compile_agreements AFTER INSERT OR UPDATE OR DELETE ON spine.dataset
+	FOR EACH STATEMENT EXECUTE FUNCTION spine.agreements_changed();
+
+CREATE TRIGGER forget_cache AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON spine.sharing_rule
+	FOR EACH STATEMENT EXECUTE FUNCTION spine.forget_cache();
+
+CREATE TRIGGER fill BEFORE INSERT ON spine.relationship
+	FOR EACH ROW WHEN (NEW.audience IS NULL) EXECUTE FUNCTION spine.relationship_fill();
+CREATE TRIGGER reaudience_insert AFTER INSERT ON spine.relationship
+	REFERENCING NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION spine.relationship_changed();
+CREATE TRIGGER reaudience_update AFTER UPDATE ON spine.relationship
+	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION spine.relationship_changed();
+CREATE TRIGGER reaudience_delete AFTER DELETE ON spine.relationship
+	REFERENCING OLD TABLE AS old_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION spine.relationship_changed();
+
+CREATE TRIGGER reaudience_insert AFTER INSERT ON spine.identity_link
+	REFERENCING NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION spine.identity_changed();
+CREATE TRIGGER reaudience_update AFTER UPDATE ON spine.identity_link
+	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION spine.identity_changed();
+CREATE TRIGGER reaudience_delete AFTER DELETE ON spine.identity_link
+	REFERENCING OLD TABLE AS old_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION spine.identity_changed();
+
+-- What people see of these tables. The views belong to spine_reader, so that the policies
+-- (policies/store_policies.sql) hold through them.
+
+CREATE VIEW spine.agreements AS SELECT * FROM spine.my_agreements();
+COMMENT ON VIEW spine.agreements IS 'The agreements of the caller''s organisations with their state: proposed, signed (by all), published (in force from starts to ends), superseded by a later version, expired, ended.';
+
+CREATE VIEW spine.relationships AS
+	SELECT l.relationship_id, l.patient_id, l.organisation, l.kind, l.owner, l.reason, l.since, l.until
+	  FROM spine.relationship l;
+COMMENT ON VIEW spine.relationships IS 'Relationships of patients to the caller''s organisations, and those that these have recorded. For those who read the organisations'' records.';
+
+CREATE VIEW spine.accesses AS
+	SELECT a.access_id, a.at, a.role_name, a.organisation, a.duty, a.patient_id, a.purpose, a.reason,
+		   -- of other owners, a governor learns what concerns his own
+		   CASE WHEN a.organisation = ANY ((SELECT spine.caller_organisations('governor'))::text[]) THEN a.owners
+				ELSE ARRAY(SELECT o FROM pg_catalog.unnest(a.owners) o
+							WHERE o = ANY ((SELECT spine.caller_organisations('governor'))::text[])) END AS owners,
+		   a.basis
+	  FROM spine.access_log a;
+COMMENT ON VIEW spine.accesses IS 'Openings of records: by the staff of an organisation, and of rows that it owns. For its governors.';
+
+CREATE VIEW spine.findings AS
+	SELECT f.record_id, f.dataset, f.data_group, f.owner, f.source_system, f.rule, f.severity, f.item, f.message, f.found_at
+	  FROM spine.finding f;
+COMMENT ON VIEW spine.findings IS 'Warnings on accepted records: a system''s own to the system, an organisation''s to its clinicians and analysts.';
+
+CREATE VIEW spine.rejections AS
+	SELECT j.rejection_id, j.owner, j.source_system, j.dataset, j.version, j.data_group, j.record, j.findings,
+		   j.rejected_at, j.rejected_for
+	  FROM spine.rejection j;
+COMMENT ON VIEW spine.rejections IS 'Records that were refused, whole, with their findings: a system''s own to the system, an organisation''s to its clinicians and analysts.';
+
+CREATE VIEW spine.corrections AS
+	SELECT h.record_id, h.revision, h.dataset, h.data_group, h.owner, h.patient_id, h.action, h.old_row, h.changed_at, h.changed_by
+	  FROM spine.history h;
+COMMENT ON VIEW spine.corrections IS 'Records of one''s own organisation as they were before each correction or deletion.';

@@ -58,3 +58,28 @@ CREATE TABLE spine.system (
 	PRIMARY KEY (organisation, system)
 );
 COMMENT ON TABLE spine.system IS 'A supplier''s system at an organisation. Its role writes for that organisation and system alone; its kind gives its rights.';
+
+CREATE TRIGGER forget_cache AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON spine.organisation
+	FOR EACH STATEMENT EXECUTE FUNCTION spine.forget_cache();
+CREATE TRIGGER forget_cache AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON spine.node
+	FOR EACH STATEMENT EXECUTE FUNCTION spine.forget_cache();
+CREATE TRIGGER forget_cache AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON spine.node_organisation
+	FOR EACH STATEMENT EXECUTE FUNCTION spine.forget_cache();
+CREATE TRIGGER forget_cache AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON spine.member
+	FOR EACH STATEMENT EXECUTE FUNCTION spine.forget_cache();
+CREATE TRIGGER forget_cache AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON spine.system
+	FOR EACH STATEMENT EXECUTE FUNCTION spine.forget_cache();
+
+CREATE VIEW spine.organisations AS
+	SELECT o.code, o.name, o.kind, o.parent, o.postcode, o.opened, o.closed, h.node AS hosted_by
+	  FROM spine.organisation o
+	  LEFT JOIN spine.node_organisation h ON h.organisation = o.code;
+COMMENT ON VIEW spine.organisations IS 'Organisations as a tree, and the node that hosts each, where one does.';
+
+CREATE VIEW spine.members AS
+	SELECT m.role_name, m.organisation, m.duty, m.added_at, m.added_by FROM spine.member m;
+COMMENT ON VIEW spine.members IS 'Who acts for an organisation. For its operators and governors; spine.whoami() is for everybody.';
+
+CREATE VIEW spine.systems AS
+	SELECT s.organisation, s.system, s.kind, s.role_name, s.added_at FROM spine.system s;
+COMMENT ON VIEW spine.systems IS 'The suppliers'' systems of an organisation. For its operators and governors.';

@@ -1,0 +1,198 @@
+/*
+ * audience.c
+ *		Computes the audience of patients' records anew.
+ *
+ * A relationship changes for one person, whose few records may lie in any of the
+ * data groups. Planning one query for each group would cost more than running them
+ * all, so the plans are kept for the session, as ri_triggers.c keeps its own.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/uuid.h"
+
+#include "governance.h"
+
+typedef struct GroupPlans
+{
+	SPIPlanPtr	find;			/* ids of records whose audience is not what it should be */
+	SPIPlanPtr	mend;
+} GroupPlans;
+
+static Oid	dataset_table = InvalidOid;
+static bool groups_valid = false;
+static bool callback_registered = false;
+static GroupPlans *groups = NULL;
+static int	ngroups = 0;
+
+PG_FUNCTION_INFO_V1(spine_reaudience);
+
+static void
+dataset_changed(Datum arg, Oid relid)
+{
+	if (relid == InvalidOid || relid == dataset_table)
+		groups_valid = false;
+}
+
+static void
+plans_free(GroupPlans *plans, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (plans[i].find)
+			SPI_freeplan(plans[i].find);
+		if (plans[i].mend)
+			SPI_freeplan(plans[i].mend);
+	}
+	if (plans)
+		pfree(plans);
+}
+
+static SPIPlanPtr
+plan_keep(const char *query, int nargs, Oid *types)
+{
+	SPIPlanPtr	plan = SPI_prepare(query, nargs, types);
+
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	if (SPI_keepplan(plan) != 0)
+		elog(ERROR, "SPI_keepplan failed");
+	return plan;
+}
+
+/* Plans for each group table there is. Within SPI, as spine_owner. */
+static void
+groups_load(void)
+{
+	GroupPlans *fresh;
+	int			n;
+	char	  **names;
+
+	if (!callback_registered)
+	{
+		CacheRegisterRelcacheCallback(dataset_changed, (Datum) 0);
+		callback_registered = true;
+	}
+	AcceptInvalidationMessages();
+	if (groups_valid)
+		return;
+
+	plans_free(groups, ngroups);
+	groups = NULL;
+	ngroups = 0;
+	dataset_table = get_relname_relid("dataset", get_namespace_oid("spine", false));
+
+	/* set first: a change that comes in meanwhile takes it back */
+	groups_valid = true;
+	PG_TRY();
+	{
+		if (SPI_execute("SELECT pg_catalog.format('%I.%I', g.dataset, g.data_group),"
+						" pg_catalog.quote_literal(g.dataset), pg_catalog.quote_literal(g.data_group)"
+						" FROM spine.published_groups() g"
+						" WHERE pg_catalog.to_regclass(pg_catalog.format('%I.%I', g.dataset, g.data_group)) IS NOT NULL"
+						" ORDER BY 1",
+						true, 0) != SPI_OK_SELECT)
+			elog(ERROR, "look-up of the data groups failed");
+		n = (int) SPI_processed;
+		names = palloc(sizeof(char *) * 3 * Max(n, 1));
+		for (int i = 0; i < n; i++)
+		{
+			for (int c = 0; c < 3; c++)
+				names[3 * i + c] = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, c + 1);
+		}
+		fresh = MemoryContextAllocZero(TopMemoryContext, sizeof(GroupPlans) * Max(n, 1));
+		groups = fresh;
+		ngroups = n;
+		for (int i = 0; i < n; i++)
+		{
+			Oid			find_types[] = {UUIDARRAYOID, TEXTARRAYOID};
+			Oid			mend_types[] = {UUIDARRAYOID};
+
+			fresh[i].find = plan_keep(psprintf("SELECT pg_catalog.array_agg(t.record_id) FROM %s t"
+											   " WHERE t.patient_id = ANY ($1) AND t.owner = ANY ($2)"
+											   " AND t.audience IS DISTINCT FROM"
+											   " spine.audience(t.owner, %s, %s, t.patient_id)",
+											   names[3 * i], names[3 * i + 1], names[3 * i + 2]),
+									  2, find_types);
+			fresh[i].mend = plan_keep(psprintf("UPDATE %s t SET audience ="
+											   " spine.audience(t.owner, %s, %s, t.patient_id)"
+											   " WHERE t.record_id = ANY ($1)",
+											   names[3 * i], names[3 * i + 1], names[3 * i + 2]),
+									  1, mend_types);
+		}
+	}
+	PG_CATCH();
+	{
+		groups_valid = false;
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+/* An array-valued answer of one row, NULL for NULL, copied out of SPI's memory. */
+static Datum
+one_array(bool *null)
+{
+	Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, null);
+
+	return *null ? (Datum) 0 : PointerGetDatum(DatumGetArrayTypePCopy(value));
+}
+
+/* spine.reaudience(patients uuid[]) returns bigint */
+Datum
+spine_reaudience(PG_FUNCTION_ARGS)
+{
+	Datum		patients = PointerGetDatum(PG_GETARG_ARRAYTYPE_P(0));
+	Oid			type = UUIDARRAYOID;
+	SpineOwnerScope owner;
+	Datum		linked;
+	Datum		hosted;
+	bool		null;
+	int64		changed = 0;
+
+	spine_owner_enter(&owner);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+
+	groups_load();
+
+	if (SPI_execute_with_args("SELECT ARRAY(SELECT DISTINCT l.id FROM pg_catalog.unnest($1) AS p (id),"
+							  " LATERAL pg_catalog.unnest(spine.linked_patients(p.id)) AS l (id)),"
+							  " spine.hosted_organisations()",
+							  1, &type, &patients, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "look-up of linked patients failed");
+	linked = one_array(&null);
+	hosted = PointerGetDatum(DatumGetArrayTypePCopy(SPI_getbinval(SPI_tuptable->vals[0],
+																  SPI_tuptable->tupdesc, 2, &null)));
+
+	for (int i = 0; i < ngroups; i++)
+	{
+		Datum		find_args[] = {linked, hosted};
+		Datum		ids;
+
+		if (SPI_execute_plan(groups[i].find, find_args, NULL, false, 0) != SPI_OK_SELECT)
+			elog(ERROR, "look-up of audiences failed");
+		ids = one_array(&null);
+		SPI_freetuptable(SPI_tuptable);
+		if (null)
+			continue;
+		/* only where there is something: an UPDATE fires statement triggers for no row too */
+		if (SPI_execute_plan(groups[i].mend, &ids, NULL, false, 0) != SPI_OK_UPDATE)
+			elog(ERROR, "update of audiences failed");
+		changed += (int64) SPI_processed;
+	}
+
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+	spine_owner_leave(&owner);
+	PG_RETURN_INT64(changed);
+}

@@ -1,0 +1,23 @@
+-- Who may read what of the store. Nobody is granted a table but spine_reader, which owns the
+-- views over those that have policies. Nobody is granted writing: functions write.
+
+GRANT CREATE ON SCHEMA spine TO spine_reader;
+ALTER VIEW spine.members OWNER TO spine_reader;
+ALTER VIEW spine.systems OWNER TO spine_reader;
+ALTER VIEW spine.agreements OWNER TO spine_reader;
+ALTER VIEW spine.relationships OWNER TO spine_reader;
+ALTER VIEW spine.accesses OWNER TO spine_reader;
+ALTER VIEW spine.findings OWNER TO spine_reader;
+ALTER VIEW spine.rejections OWNER TO spine_reader;
+ALTER VIEW spine.corrections OWNER TO spine_reader;
+REVOKE CREATE ON SCHEMA spine FROM spine_reader;
+
+GRANT SELECT ON spine.member, spine.system, spine.relationship, spine.access_log, spine.finding, spine.rejection, spine.history
+	TO spine_reader;
+
+GRANT SELECT ON spine.organisations TO spine_member, spine_supplier, spine_governor, spine_operator;
+GRANT SELECT ON spine.agreements TO spine_member, spine_supplier, spine_governor, spine_operator;
+GRANT SELECT ON spine.members, spine.systems TO spine_governor, spine_operator;
+GRANT SELECT ON spine.relationships, spine.corrections TO spine_member;
+GRANT SELECT ON spine.accesses TO spine_governor;
+GRANT SELECT ON spine.findings, spine.rejections TO spine_member, spine_supplier;

@@ -1,0 +1,50 @@
+-- Row-level security of the store's own tables. Those of data groups get theirs when a data set is published.
+--
+-- spine_owner alone passes by policies. People read through views that belong to
+-- spine_reader, for which the policies below are; whatever has none shows it nothing.
+-- Not under row-level security are, each with its reason:
+--   store, organisation, node_organisation, dataset   public knowledge on this node, read through views
+--   node, link, link_received, incident               the node's own state: no patients, no records
+-- Everything else is, tables of a later version too.
+DO $policies$
+DECLARE
+	relation regclass;
+BEGIN
+	FOR relation IN
+		SELECT c.oid FROM pg_catalog.pg_class c
+		 WHERE c.relnamespace = 'spine'::pg_catalog.regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+		   AND c.relname <> ALL (ARRAY['store', 'organisation', 'node_organisation', 'dataset',
+									   'node', 'link', 'link_received', 'incident'])
+		 ORDER BY c.relname
+	LOOP
+		EXECUTE pg_catalog.format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', relation);
+	END LOOP;
+END
+$policies$;
+
+-- an organisation's operators and governors know who acts for it
+CREATE POLICY of_organisation ON spine.member FOR SELECT TO spine_reader
+	USING (organisation = ANY ((SELECT spine.caller_organisations('operator') || spine.caller_organisations('governor'))::text[]));
+CREATE POLICY of_organisation ON spine.system FOR SELECT TO spine_reader
+	USING (organisation = ANY ((SELECT spine.caller_organisations('operator') || spine.caller_organisations('governor'))::text[]));
+
+-- those who read its records know whom it cares for
+CREATE POLICY of_organisation ON spine.relationship FOR SELECT TO spine_reader
+	USING (organisation = ANY ((SELECT spine.my_organisations())::text[]) OR owner = ANY ((SELECT spine.my_organisations())::text[]));
+
+-- its governors know who opened what of it, and what its own staff opened
+CREATE POLICY of_organisation ON spine.access_log FOR SELECT TO spine_reader
+	USING (organisation = ANY ((SELECT spine.caller_organisations('governor'))::text[])
+		   OR owners && (SELECT spine.caller_organisations('governor'))::text[]);
+
+-- a system knows its own faults, its organisation's people those of all
+CREATE POLICY of_organisation ON spine.finding FOR SELECT TO spine_reader
+	USING (owner = ANY ((SELECT spine.caller_organisations('clinician') || spine.caller_organisations('analyst'))::text[])
+		   OR spine.is_caller_system(owner, source_system));
+CREATE POLICY of_organisation ON spine.rejection FOR SELECT TO spine_reader
+	USING (owner = ANY ((SELECT spine.caller_organisations('clinician') || spine.caller_organisations('analyst'))::text[])
+		   OR spine.is_caller_system(owner, source_system));
+
+-- history is of own records only
+CREATE POLICY of_organisation ON spine.history FOR SELECT TO spine_reader
+	USING (owner = ANY ((SELECT spine.my_organisations())::text[]));

@@ -1,0 +1,346 @@
+-- Reading: opening a person's record, reading it as a whole, and saying why another may.
+
+CREATE FUNCTION spine.opening_add(patients uuid[], organisation text, purpose text, for_transaction boolean) RETURNS timestamptz
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'spine_opening_add';
+COMMENT ON FUNCTION spine.opening_add(uuid[], text, text, boolean) IS
+	'Opens these patients to the caller in this session. Decides nothing: spine.open_record does.';
+
+CREATE FUNCTION spine.opening_undo() RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'spine_opening_undo';
+COMMENT ON FUNCTION spine.opening_undo() IS 'Takes back the last spine.opening_add of this transaction.';
+
+CREATE FUNCTION spine.opening_close() RETURNS integer
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'spine_opening_close';
+COMMENT ON FUNCTION spine.opening_close() IS 'Closes what the caller has open in this session; returns how many patients.';
+
+CREATE FUNCTION spine.my_opened_patients() RETURNS uuid[]
+	LANGUAGE c STABLE PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'spine_my_opened_patients';
+COMMENT ON FUNCTION spine.my_opened_patients() IS
+	'Patients opened to the caller in this session. For row-level security, which asks spine.visible() besides.';
+
+CREATE FUNCTION spine.visible(owner text, audience text[], patient_id uuid) RETURNS boolean
+	LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'spine_visible';
+COMMENT ON FUNCTION spine.visible(text, text[], uuid) IS
+	'Whether the caller may see a row: one of its own organisations'', or one of an opened patient whose audience holds the caller''s organisation and purpose under a sharing rule in force at this moment.';
+
+CREATE FUNCTION spine.open_record(nhs_number spine.nhs_number, purpose text DEFAULT 'care', reason text DEFAULT NULL,
+								  for_transaction boolean DEFAULT false) RETURNS timestamptz
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+#variable_conflict use_variable
+DECLARE
+	organisations text[] := spine.caller_organisations('clinician');
+	the_patient uuid;
+	linked uuid[];
+	acts_for text;
+	own text[];
+	own_owners text[];
+	others text[];
+	allowed text[] := '{}';
+	opened_until timestamptz;
+BEGIN
+	IF organisations = '{}' THEN
+		RAISE EXCEPTION 'permission denied: records are opened by clinicians' USING ERRCODE = 'insufficient_privilege';
+	END IF;
+	IF purpose IS DISTINCT FROM 'care' THEN
+		RAISE EXCEPTION 'a person''s record is opened for care alone'
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = 'Reporting and commissioning read no single record.';
+	END IF;
+	IF coalesce(btrim(reason), '') = '' THEN
+		RAISE EXCEPTION 'a reason must be given' USING ERRCODE = 'null_value_not_allowed';
+	END IF;
+
+	-- the same questions are asked whether or not the person is known here
+	the_patient := spine.patient_id(nhs_number);
+	linked := spine.linked_patients(the_patient);
+	own := spine.my_organisations();
+	own_owners := ARRAY(SELECT DISTINCT r.owner FROM spine.all_records r
+						 WHERE r.patient_id = ANY (linked) AND r.owner = ANY (own) ORDER BY 1);
+
+	-- What will be visible is what row-level security then shows: open, look, take back. So
+	-- there is one definition of what may be seen, and an organisation for which nothing is there gets no opening.
+	FOREACH acts_for IN ARRAY organisations LOOP
+		PERFORM spine.opening_add(linked, acts_for, purpose, true);
+		others := ARRAY(SELECT DISTINCT r.owner FROM spine.all_records r
+						 WHERE r.patient_id = ANY (linked) AND r.owner <> ALL (own) ORDER BY 1);
+		PERFORM spine.opening_undo();
+		IF others <> '{}' OR acts_for = ANY (own_owners) THEN
+			allowed := allowed || acts_for;
+			INSERT INTO spine.access_log (role_name, organisation, duty, patient_id, purpose, reason, owners, basis)
+			SELECT spine.caller_role(), acts_for, 'clinician', the_patient, purpose, btrim(reason),
+				   others || own_owners,
+				   ARRAY(SELECT DISTINCT format('%s v%s clause %s', s.agreement, s.version, s.clause)
+						   FROM spine.sharing_rule s
+						  WHERE s.from_organisation = ANY (others) AND s.to_organisation = acts_for AND s.purpose = purpose
+							AND s.starts_at <= now() AND (s.ends_at IS NULL OR now() < s.ends_at)
+						  ORDER BY 1)
+				   || CASE WHEN own_owners <> '{}' THEN ARRAY['own records'] ELSE '{}' END;
+		END IF;
+	END LOOP;
+
+	IF allowed = '{}' THEN
+		RAISE EXCEPTION 'no record of this person is open to you'
+			USING ERRCODE = 'SP006',
+				  DETAIL = 'There is none here, or no agreement and relationship lets you read it.';
+	END IF;
+	FOREACH acts_for IN ARRAY allowed LOOP
+		opened_until := spine.opening_add(linked, acts_for, purpose, coalesce(for_transaction, false));
+	END LOOP;
+	RETURN opened_until;
+END
+$fn$;
+COMMENT ON FUNCTION spine.open_record(spine.nhs_number, text, text, boolean) IS
+	'Opens a person''s record, other owners'' rows as far as agreements and relationships allow, to a clinician in this session for spine.open_minutes, or in this transaction alone. Each opening is written to the access log with its reason. Returns until when. SP006 when nothing is open to the caller: absent and not allowed are the same answer.';
+
+CREATE FUNCTION spine.close_records() RETURNS integer
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$ SELECT spine.opening_close() $fn$;
+COMMENT ON FUNCTION spine.close_records() IS
+	'Closes every record that the caller has open in this session; returns how many patients. DISCARD ALL does the same.';
+
+CREATE FUNCTION spine.timeline(nhs_number spine.nhs_number)
+	RETURNS TABLE (event_at timestamptz, received_at timestamptz, owner text, source_system text, dataset text,
+				   data_group text, title text, record_id uuid, episode_id uuid, revision bigint, data jsonb)
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+#variable_conflict use_column
+DECLARE
+	linked uuid[] := spine.linked_patients(spine.patient_id(timeline.nhs_number));
+BEGIN
+	RETURN QUERY
+	SELECT r.event_at, r.received_at, r.owner, r.source_system, r.dataset, r.data_group, r.title,
+		   r.record_id, r.episode_id, r.revision, r.data
+	  FROM spine.all_records r
+	 WHERE r.patient_id = ANY (linked)
+	 ORDER BY r.event_at NULLS LAST, r.received_at, r.record_id;
+END
+$fn$;
+COMMENT ON FUNCTION spine.timeline(spine.nhs_number) IS
+	'A row for each record of the person that the caller may see now, own and opened, in the order of what happened; records without a date last. No row where there is nothing.';
+
+CREATE FUNCTION spine.record(nhs_number spine.nhs_number) RETURNS jsonb
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+DECLARE
+	linked uuid[] := spine.linked_patients(spine.patient_id(record.nhs_number));
+	whole jsonb;
+BEGIN
+	WITH RECURSIVE seen AS MATERIALIZED (
+		SELECT r.dataset, r.data_group, r.title, r.record_id, r.owner, r.source_system, r.patient_id, r.episode_id,
+			   r.event_at, r.received_at, r.revision, r.data
+		  FROM spine.all_records r
+		 WHERE r.patient_id = ANY (linked)
+	), seen_episode AS MATERIALIZED (
+		SELECT DISTINCT s.episode_id FROM seen s WHERE s.episode_id IS NOT NULL
+	), same (episode_id, reached) AS (
+		-- one pregnancy described twice is one, over however many links
+		SELECT e.episode_id, e.episode_id FROM seen_episode e
+		UNION
+		SELECT s.episode_id, n.other
+		  FROM same s
+		 CROSS JOIN LATERAL (
+			SELECT l.to_episode AS other FROM spine.episode_link l WHERE l.from_episode = s.reached AND l.kind = 'same'
+			UNION ALL
+			SELECT l.from_episode FROM spine.episode_link l WHERE l.to_episode = s.reached AND l.kind = 'same') n
+	), journey AS MATERIALIZED (
+		SELECT s.episode_id, min(s.reached::text)::uuid AS journey
+		  FROM same s
+		  JOIN seen_episode e ON e.episode_id = s.reached
+		 GROUP BY s.episode_id
+	), placed AS MATERIALIZED (
+		SELECT s.*, j.journey,
+			   jsonb_build_object('record_id', s.record_id, 'owner', s.owner, 'source_system', s.source_system,
+								  'event_at', s.event_at, 'received_at', s.received_at, 'revision', s.revision,
+								  'data', s.data) AS body
+		  FROM seen s
+		  LEFT JOIN journey j ON j.episode_id = s.episode_id
+	), by_group AS (
+		SELECT p.journey, p.dataset || '.' || p.data_group AS place,
+			   jsonb_agg(p.body ORDER BY p.event_at NULLS LAST, p.received_at, p.record_id) AS bodies
+		  FROM placed p
+		 GROUP BY p.journey, p.dataset, p.data_group
+	), episode AS (
+		SELECT p.journey, min(p.event_at) AS first_at, max(p.event_at) AS last_at,
+			   array_agg(DISTINCT p.owner) AS owners, array_agg(DISTINCT p.episode_id) AS ids
+		  FROM placed p
+		 WHERE p.journey IS NOT NULL
+		 GROUP BY p.journey
+	), described AS (
+		SELECT e.first_at, e.journey,
+			   jsonb_build_object(
+				'episode_id', e.journey,
+				'kind', d.kind,
+				'anchor', d.anchor,
+				'first_event_at', e.first_at,
+				'last_event_at', e.last_at,
+				'owners', to_jsonb(e.owners),
+				'described_as', to_jsonb(e.ids),
+				'links', coalesce(k.links, '[]'),
+				'records', g.records) AS body
+		  FROM episode e
+		 CROSS JOIN LATERAL (
+			-- an anchor comes from a record of the episode's owner: it is shown where that owner's records are
+			SELECT min(x.kind) AS kind, min(x.anchor) FILTER (WHERE x.owner = ANY (e.owners)) AS anchor
+			  FROM spine.episode x WHERE x.episode_id = ANY (e.ids)) d
+		 CROSS JOIN LATERAL (
+			SELECT jsonb_agg(DISTINCT jsonb_build_object('kind', l.kind, 'episode_id', j.journey)) AS links
+			  FROM spine.episode_link l
+			  JOIN journey j ON j.episode_id = l.to_episode
+			 WHERE l.from_episode = ANY (e.ids) AND l.kind <> 'same') k
+		 CROSS JOIN LATERAL (
+			SELECT jsonb_object_agg(b.place, b.bodies) AS records FROM by_group b WHERE b.journey = e.journey) g
+	), relative AS (
+		-- a link within the family is shown with a record of the relative that the caller may see
+		SELECT f.mother, f.child
+		  FROM spine.family_link f
+		 WHERE (f.child = ANY (linked) OR f.mother = ANY (linked)) AND (f.until IS NULL OR f.until > now())
+		   AND EXISTS (SELECT FROM spine.all_records r
+						WHERE r.patient_id = CASE WHEN f.child = ANY (linked) THEN f.mother ELSE f.child END)
+	)
+	SELECT jsonb_build_object(
+			'as_of', now(),
+			'patient', jsonb_build_object(
+				'ids', (SELECT jsonb_agg(DISTINCT s.patient_id) FROM seen s),
+				'mother', (SELECT min(r.mother::text) FROM relative r WHERE r.child = ANY (linked)),
+				'children', coalesce((SELECT jsonb_agg(DISTINCT r.child) FROM relative r WHERE r.mother = ANY (linked)), '[]')),
+			'owners', (SELECT jsonb_agg(DISTINCT s.owner) FROM seen s),
+			'episodes', coalesce((SELECT jsonb_agg(d.body ORDER BY d.first_at NULLS LAST, d.journey) FROM described d), '[]'),
+			'records', coalesce((SELECT jsonb_object_agg(b.place, b.bodies) FROM by_group b WHERE b.journey IS NULL), '{}'))
+	  INTO whole
+	 WHERE EXISTS (SELECT FROM seen);
+	RETURN whole;
+END
+$fn$;
+COMMENT ON FUNCTION spine.record(spine.nhs_number) IS
+	'The person''s record as far as the caller may see it now, as one document: patient, owners, episodes (one pregnancy described by two is one) with their records by data group, and the records of no episode. NULL where there is nothing. extension/governance/README.md describes the document.';
+
+CREATE FUNCTION spine.refer(nhs_number spine.nhs_number, to_organisation text, reason text) RETURNS uuid
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+DECLARE
+	the_code text := to_organisation::spine.ods_code::text;
+	the_patient uuid;
+	linked uuid[];
+	mine text[] := spine.caller_organisations('clinician');
+	referrer text;
+	the_relationship uuid;
+BEGIN
+	-- a clinician, or a system that writes and reads for its organisation
+	mine := mine || ARRAY(SELECT w.organisation FROM spine.whoami() w WHERE w.kind IN ('maternity', 'neonatal'));
+	IF mine = '{}' THEN
+		RAISE EXCEPTION 'permission denied: this is for a clinician or a clinical system'
+			USING ERRCODE = 'insufficient_privilege';
+	END IF;
+	IF coalesce(btrim(refer.reason), '') = '' THEN
+		RAISE EXCEPTION 'a reason must be given' USING ERRCODE = 'null_value_not_allowed';
+	END IF;
+	IF NOT EXISTS (SELECT FROM spine.organisation o
+					WHERE o.code = the_code AND o.kind IN ('unit', 'trust', 'health_board', 'network')) THEN
+		RAISE EXCEPTION 'organisation % is not known as one that gives care', the_code USING ERRCODE = 'undefined_object';
+	END IF;
+	the_patient := spine.patient_id(refer.nhs_number);
+	linked := spine.linked_patients(the_patient);
+	SELECT r.owner INTO referrer
+	  FROM spine.all_records r
+	 WHERE r.patient_id = ANY (linked) AND r.owner = ANY (mine) AND r.owner <> the_code
+	 GROUP BY r.owner ORDER BY max(r.received_at) DESC, r.owner LIMIT 1;
+	IF referrer IS NULL THEN
+		RAISE EXCEPTION 'no record of this person is open to you'
+			USING ERRCODE = 'SP006', DETAIL = 'A person is referred by an organisation that has records of its own.';
+	END IF;
+
+	INSERT INTO spine.relationship (relationship_id, patient_id, organisation, kind, owner, reason, audience)
+		VALUES (spine.uuid_v7(), the_patient, the_code, 'referral', referrer, btrim(refer.reason),
+				spine.relationship_audience(referrer, the_code))
+		ON CONFLICT DO NOTHING
+		RETURNING relationship_id INTO the_relationship;
+	IF the_relationship IS NULL THEN
+		SELECT l.relationship_id INTO the_relationship
+		  FROM spine.relationship l
+		 WHERE l.patient_id = the_patient AND l.organisation = the_code AND l.kind = 'referral'
+		   AND l.owner = referrer AND l.until IS NULL;
+	END IF;
+	RETURN the_relationship;
+END
+$fn$;
+COMMENT ON FUNCTION spine.refer(spine.nhs_number, text, text) IS
+	'Refers a person, of whom the caller''s organisation has records, to another organisation: from now on it has a relationship to her. Referring again gives the same relationship, whose id is returned. SP006 without records of one''s own.';
+
+CREATE FUNCTION spine.end_relationship(the_relationship uuid) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+BEGIN
+	UPDATE spine.relationship l SET until = clock_timestamp(), revision = l.revision + 1
+	 WHERE l.relationship_id = the_relationship AND l.until IS NULL
+	   AND l.owner = ANY (spine.caller_organisations('clinician') || spine.caller_organisations('governor')
+						  || ARRAY(SELECT w.organisation FROM spine.whoami() w WHERE w.kind IN ('maternity', 'neonatal')));
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'no such relationship that you could end'
+			USING ERRCODE = 'SP006', DETAIL = 'It is ended by the organisation that recorded it.';
+	END IF;
+END
+$fn$;
+COMMENT ON FUNCTION spine.end_relationship(uuid) IS
+	'Ends a relationship that one''s own organisation has recorded. What rests on it alone is withdrawn.';
+
+CREATE FUNCTION spine.my_agreements()
+	RETURNS TABLE (name text, version integer, title text, state text, in_force boolean, parties text[], signed_by text[],
+				   proposed_by text, proposed_at timestamptz, published_at timestamptz, starts timestamptz, ends timestamptz,
+				   review date, ended_by text, ended_at timestamptz, end_reason text, digest bytea, document jsonb)
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+	SELECT a.name, a.version, a.title, a.state, a.in_force, a.parties, a.signed_by, a.proposed_by, a.proposed_at,
+		   a.published_at, a.starts_at, a.ends_at, spine.plain_date(a.document ->> 'review'),
+		   a.ended_by, a.ended_at, a.end_reason, a.digest, a.document
+	  FROM spine.agreement_states() a
+	 WHERE spine.caller_may_see(a.parties)
+	$fn$;
+COMMENT ON FUNCTION spine.my_agreements() IS
+	'The agreements of which one of the caller''s organisations is a party; every one to a superuser. Read it through spine.agreements.';
+
+DO $rights$
+DECLARE
+	definer text;
+	internal text;
+BEGIN
+	FOREACH definer IN ARRAY ARRAY[
+		'spine.open_record(spine.nhs_number, text, text, boolean)', 'spine.close_records()',
+		'spine.timeline(spine.nhs_number)', 'spine.record(spine.nhs_number)',
+		'spine.refer(spine.nhs_number, text, text)', 'spine.end_relationship(uuid)', 'spine.my_agreements()']
+	LOOP
+		EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO spine_owner', definer);
+		EXECUTE pg_catalog.format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', definer);
+	END LOOP;
+	FOREACH internal IN ARRAY ARRAY[
+		'spine.opening_add(uuid[], text, text, boolean)', 'spine.opening_undo()', 'spine.opening_close()',
+		'spine.my_opened_patients()', 'spine.visible(text, text[], uuid)']
+	LOOP
+		EXECUTE pg_catalog.format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', internal);
+		EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO spine_owner', internal);
+	END LOOP;
+END
+$rights$;
+
+GRANT EXECUTE ON FUNCTION spine.open_record(spine.nhs_number, text, text, boolean), spine.close_records()
+	TO spine_member;
+GRANT EXECUTE ON FUNCTION spine.timeline(spine.nhs_number), spine.record(spine.nhs_number),
+	spine.refer(spine.nhs_number, text, text)
+	TO spine_member, spine_supplier;
+GRANT EXECUTE ON FUNCTION spine.end_relationship(uuid) TO spine_member, spine_supplier, spine_governor;
+GRANT EXECUTE ON FUNCTION spine.my_agreements() TO spine_member, spine_supplier, spine_governor, spine_operator;
+-- policies ask these as whoever reads
+GRANT EXECUTE ON FUNCTION spine.my_opened_patients(), spine.visible(text, text[], uuid)
+	TO spine_member, spine_supplier, spine_reader;
