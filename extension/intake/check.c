@@ -313,7 +313,8 @@ settle_identifiers(SpineRecord *record)
 	check_identifier_length(record, record->local_episode_id, "local_episode_id");
 
 	if (group->has_subject && !record->keeps_subject && !record->has_nhs_number && record->local_patient_id == NULL &&
-		record->parent_key == NULL && (record->local_episode_id == NULL || group->episode_kind == NULL))
+		record->parent_key == NULL && (record->local_episode_id == NULL || group->episode_kind == NULL) &&
+		!spine_record_has_finding(record, "nhs_number"))
 		spine_record_finding(record, "identity.missing", SEVERITY_RECORD, NULL,
 							 "the record does not say whom it is about; send nhs_number or local_patient_id");
 }
