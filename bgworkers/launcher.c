@@ -8,8 +8,13 @@
 
 #include <dlfcn.h>
 
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
 #include "access/xact.h"
-#include "commands/dbcommands.h"
+#include "catalog/pg_database.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -106,6 +111,34 @@ launcher_read_setting(void)
 	}
 }
 
+/*
+ * InvalidOid when there is none. By a scan, as the autovacuum launcher does: without a
+ * database the index may not be open to us.
+ */
+static Oid
+launcher_find_database(const char *name)
+{
+	Oid			found = InvalidOid;
+	Relation	databases;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+
+	StartTransactionCommand();
+	databases = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(databases, 0, NULL);
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
+
+		if (database->datallowconn && strcmp(NameStr(database->datname), name) == 0)
+			found = database->oid;
+	}
+	table_endscan(scan);
+	table_close(databases, AccessShareLock);
+	CommitTransactionCommand();
+	return found;
+}
+
 static void
 launcher_start_courier(Courier *courier)
 {
@@ -113,10 +146,7 @@ launcher_start_courier(Courier *courier)
 	MemoryContext caller;
 	Oid			database;
 
-	StartTransactionCommand();
-	database = get_database_oid(courier->database, true);
-	CommitTransactionCommand();
-
+	database = launcher_find_database(courier->database);
 	if (!OidIsValid(database))
 	{
 		if (!courier->missing_logged)

@@ -323,8 +323,8 @@ BEGIN
 	END IF;
 	EXECUTE format(
 		'SELECT jsonb_agg(jsonb_build_object(''relation'', $1, ''action'', ''put'', ''row'', '
-		'%s || jsonb_build_object(''audience'', spine.audience_of(t.audience, $4)))), '
-		'array_agg(t.%I), %s FROM %s t '
+		'%1$s || jsonb_build_object(''audience'', spine.audience_of(t.audience, $4)))), '
+		'array_agg(t.%2$I), %3$s FROM %4$s t '
 		'WHERE t.%2$I = ANY ($2) AND t.owner = ANY ($3) AND spine.audience_names(t.audience, $4)',
 		-- a document keeps its nulls: its digest is taken over them
 		CASE WHEN the_table.is_group THEN 'jsonb_strip_nulls(to_jsonb(t))' ELSE 'to_jsonb(t)' END,
@@ -356,8 +356,8 @@ DECLARE
 	their text[] := spine.organisations_of(to_node);
 	here text := spine.cluster_identity();
 	present pg_snapshot := pg_current_snapshot();
-	epoch uuid;
-	seq bigint;
+	this_epoch uuid;
+	last_seq bigint;
 	place jsonb;
 	begins boolean := false;
 	the_table record;
@@ -390,17 +390,17 @@ BEGIN
 
 	-- does its position mean anything here?
 	place := answer -> 'position';
-	epoch := (answer ->> 'epoch')::uuid;
-	seq := (answer ->> 'seq')::bigint;
-	IF link.epoch IS NULL OR epoch IS DISTINCT FROM link.epoch
-		OR seq > link.sent_seq
+	this_epoch := (answer ->> 'epoch')::uuid;
+	last_seq := (answer ->> 'seq')::bigint;
+	IF link.epoch IS NULL OR this_epoch IS DISTINCT FROM link.epoch
+		OR last_seq > link.sent_seq
 		OR place ->> 'cluster' IS DISTINCT FROM here
 		OR pg_snapshot_xmax(coalesce(place ->> 'to', place ->> 'from')::pg_snapshot) > pg_snapshot_xmax(present)
 		OR (link.pruned_before IS NOT NULL
 			AND pg_snapshot_xmin((place ->> 'from')::pg_snapshot) <= link.pruned_before)
 	THEN
-		epoch := gen_random_uuid();
-		seq := 0;
+		this_epoch := gen_random_uuid();
+		last_seq := 0;
 		begins := true;
 		place := jsonb_build_object('cluster', here, 'from', present::text,
 									'full', jsonb_build_object('relation', 'spine.agreement_event'));
@@ -470,10 +470,10 @@ BEGIN
 		END LOOP;
 
 		IF count_found = 0 THEN
-			IF link.acknowledged_seq IS DISTINCT FROM seq OR link.state <> 'connected' OR link.position IS NULL THEN
+			IF link.acknowledged_seq IS DISTINCT FROM last_seq OR link.state <> 'connected' OR link.position IS NULL THEN
 				PERFORM set_config('synchronous_commit', 'off', true);
 				UPDATE spine.link l
-					SET state = 'connected', acknowledged_seq = seq, acknowledged_at = now(),
+					SET state = 'connected', acknowledged_seq = last_seq, acknowledged_at = now(),
 						position = answer -> 'position', retry_at = NULL
 					WHERE l.node = to_node AND l.epoch IS NOT DISTINCT FROM link.epoch;
 			END IF;
@@ -507,7 +507,7 @@ BEGIN
 	END IF;
 
 	batch := coalesce(batch, '{}') || jsonb_build_object(
-		'from', me, 'to', to_node, 'epoch', epoch, 'seq', seq + 1, 'position', place, 'rows', rows);
+		'from', me, 'to', to_node, 'epoch', this_epoch, 'seq', last_seq + 1, 'position', place, 'rows', rows);
 	IF begins THEN
 		batch := batch || '{"begin": true}';
 	END IF;
@@ -528,9 +528,9 @@ BEGIN
 
 	PERFORM set_config('synchronous_commit', 'on', true);
 	UPDATE spine.link l
-		SET state = 'connected', epoch = link_turn.epoch, cluster = here,
-			sent_seq = link_turn.seq + 1, sent_at = now(),
-			acknowledged_seq = link_turn.seq,
+		SET state = 'connected', epoch = this_epoch, cluster = here,
+			sent_seq = last_seq + 1, sent_at = now(),
+			acknowledged_seq = last_seq,
 			acknowledged_at = CASE WHEN begins THEN NULL ELSE now() END,
 			position = CASE WHEN begins THEN NULL ELSE answer -> 'position' END,
 			pruned_before = CASE WHEN begins THEN NULL ELSE l.pruned_before END,
@@ -638,7 +638,7 @@ BEGIN
 
 	IF the_relation = 'spine.agreement_event' THEN
 		-- said once and for all
-		EXECUTE format('INSERT INTO spine.agreement_event (%s) SELECT %1$s FROM jsonb_populate_recordset(NULL::spine.agreement_event, $1) '
+		EXECUTE format('INSERT INTO spine.agreement_event (%1$s) SELECT %1$s FROM jsonb_populate_recordset(NULL::spine.agreement_event, $1) '
 					   'ON CONFLICT (event_id) DO NOTHING', columns)
 			USING contents;
 		RETURN;
@@ -647,14 +647,14 @@ BEGIN
 	IF the_table.is_group THEN
 		-- a local id that another record of this owner held here: the owner has given it away
 		EXECUTE format(
-			'DELETE FROM %s t USING jsonb_populate_recordset(NULL::%1$s, $1) r '
+			'DELETE FROM %1$s t USING jsonb_populate_recordset(NULL::%1$s, $1) r '
 			'WHERE t.owner = r.owner AND t.source_system = r.source_system '
 			'AND t.local_record_id = r.local_record_id AND t.record_id <> r.record_id', the_table.class)
 			USING contents;
 	END IF;
 	EXECUTE format(
-		'INSERT INTO %s AS t (%s) SELECT %2$s FROM jsonb_populate_recordset(NULL::%1$s, $1) '
-		'ON CONFLICT (%I) DO UPDATE SET (%2$s) = ROW (%s) '
+		'INSERT INTO %1$s AS t (%2$s) SELECT %2$s FROM jsonb_populate_recordset(NULL::%1$s, $1) '
+		'ON CONFLICT (%3$I) DO UPDATE SET (%2$s) = ROW (%4$s) '
 		'WHERE t.revision < EXCLUDED.revision '
 		'OR (t.revision = EXCLUDED.revision AND t.audience IS DISTINCT FROM EXCLUDED.audience) '
 		'OR ($2 AND t.revision > EXCLUDED.revision)',
@@ -712,8 +712,8 @@ BEGIN
 
 	-- ids that somebody else's record holds; the owners of one node may hand records to each other
 	EXECUTE format(
-		'SELECT array_agg(t.%I), count(*) FROM %s t '
-		'JOIN jsonb_array_elements($1) e ON (e ->> %L)::uuid = t.%1$I '
+		'SELECT array_agg(t.%1$I) FROM %2$s t '
+		'JOIN jsonb_array_elements($1) e ON (e ->> %3$L)::uuid = t.%1$I '
 		'WHERE t.owner IS DISTINCT FROM e ->> ''owner'' '
 		'AND NOT EXISTS (SELECT FROM spine.node_organisation o WHERE o.organisation = t.owner AND o.node = $2)',
 		the_table.id_column, the_table.class, the_table.id_column)
@@ -774,7 +774,7 @@ BEGIN
 		RETURN faults;
 	EXCEPTION WHEN OTHERS THEN
 		-- connection, rollback, resources, intervention, system: nothing that a row could be blamed for
-		IF left(SQLSTATE, 2) IN ('08', '25', '40', '53', '55', '57', '58', 'F0', 'XX') THEN
+		IF left(SQLSTATE, 2) IN ('08', '25', '40', '42', '53', '55', '57', '58', 'F0', 'XX') THEN
 			RAISE;
 		END IF;
 	END;
@@ -787,7 +787,7 @@ BEGIN
 				WHERE f.relation = the_relation AND f.node = sender AND f.record_id = (content ->> the_table.id_column)::uuid;
 		EXCEPTION WHEN OTHERS THEN
 			sqlstate_found := SQLSTATE;
-			IF left(sqlstate_found, 2) IN ('08', '25', '40', '53', '55', '57', '58', 'F0', 'XX') THEN
+			IF left(sqlstate_found, 2) IN ('08', '25', '40', '42', '53', '55', '57', '58', 'F0', 'XX') THEN
 				RAISE;
 			END IF;
 			INSERT INTO spine.receive_fault AS f (relation, record_id, node, owner, revision, sqlstate, message, content)
@@ -856,7 +856,7 @@ BEGIN
 	IF NOT FOUND THEN
 		RETURN;
 	END IF;
-	EXECUTE format('SELECT array_agg(t.%I) FROM %s t '
+	EXECUTE format('SELECT array_agg(t.%1$I) FROM %2$s t '
 				   'WHERE ($1 IS NULL OR t.%1$I > $1) AND ($2 IS NULL OR t.%1$I <= $2) AND t.owner IN '
 				   '(SELECT o.organisation FROM spine.node_organisation o WHERE o.node = $3) AND t.%1$I <> ALL ($4)',
 				   the_table.id_column, the_table.class)
@@ -1038,7 +1038,7 @@ BEGIN
 			END LOOP;
 		END IF;
 	EXCEPTION WHEN OTHERS THEN
-		IF left(SQLSTATE, 2) IN ('08', '25', '40', '53', '55', '57', '58', 'F0', 'XX') THEN
+		IF left(SQLSTATE, 2) IN ('08', '25', '40', '42', '53', '55', '57', '58', 'F0', 'XX') THEN
 			RAISE;
 		END IF;
 		PERFORM spine.note_incident('unusable_batch', sender, jsonb_build_object('sqlstate', SQLSTATE, 'seq', batch -> 'seq'));
@@ -1160,7 +1160,7 @@ BEGIN
 		LOOP
 			BEGIN
 				-- what this record does not have stays as it is: absent keys take the row's own value
-				EXECUTE format('UPDATE %s t SET %s FROM %1$s o, LATERAL jsonb_populate_record(o, $2) r '
+				EXECUTE format('UPDATE %1$s t SET %2$s FROM %1$s o, LATERAL jsonb_populate_record(o, $2) r '
 							   'WHERE t.record_id = $1 AND o.record_id = $1', part.class, assignments)
 					USING piece.record_id, piece.items;
 				GET DIAGNOSTICS changed = ROW_COUNT;

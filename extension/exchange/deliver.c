@@ -34,7 +34,7 @@
 static const char *const deliver_query =
 	"WITH token AS MATERIALIZED ("
 	" SELECT t.record_id, t.owner, t.revision, t.token, t.fresh, n.name AS destination"
-	" FROM pg_catalog.unnest($1, $2, $3, $4, $5) AS t (record_id, owner, revision, token, fresh)"
+	" FROM unnest($1, $2, $3, $4, $5) AS t (record_id, owner, revision, token, fresh)"
 	" JOIN spine.node_organisation h ON h.organisation = pg_catalog.split_part(t.token, ':', 1)"
 	" JOIN spine.node n ON n.name = h.node AND NOT n.is_self AND n.state <> 'ended'"
 	" JOIN spine.node_organisation o ON o.organisation = t.owner"
