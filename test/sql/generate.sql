@@ -32,7 +32,7 @@ SELECT is(
 	(SELECT string_agg(DISTINCT n::text, ',') FROM (SELECT row_number() OVER (ORDER BY n) - n AS n FROM spine.generate(20)) AS numbered),
 	'0', 'n counts the rows from 1');
 -- what every machine must give: changes only with the generator
-SELECT is(pg_temp.digest(1, 100, 1, 0.02), :'digest', 'the known digest of 100 pregnancies');
+SELECT is(pg_temp.digest(1, 100, 1, 0.02), '5b7b0f6ca6c8677ae929dc8983bb3b01', 'the known digest of 100 pregnancies');
 
 -- ---- documents ----
 

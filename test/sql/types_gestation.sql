@@ -88,6 +88,7 @@ CREATE TABLE many AS
 	FROM generate_series(1, 9000) n, LATERAL (SELECT (n * 7919 % 350)::integer AS days) d;
 SELECT count(*) FILTER (WHERE basis < 7) AS below, count(*) FILTER (WHERE basis = 277) AS equal FROM many \gset
 \set type gestation
+\set basis_hash hashint4
 \set probe 39+4
 \set low 1+0
 \ir types_order.psql

@@ -153,6 +153,7 @@ CREATE TABLE many AS
 	WHERE digit < 10;
 SELECT count(*) FILTER (WHERE basis < 100000002) AS below, count(*) FILTER (WHERE basis = 9434765919) AS equal FROM many \gset
 \set type nhs_number
+\set basis_hash hashint8
 \set probe 9434765919
 \set low 0100000002
 \ir types_order.psql

@@ -81,6 +81,7 @@ INSERT INTO many
 		  UNION ALL SELECT 'RYJ01') codes;
 SELECT count(*) FILTER (WHERE basis < '01') AS below, count(*) FILTER (WHERE basis = 'RYJ01') AS equal FROM many \gset
 \set type ods_code
+\set basis_hash hashtext
 \set probe RYJ01
 \set low 010
 \ir types_order.psql

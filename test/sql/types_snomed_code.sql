@@ -119,6 +119,7 @@ SELECT is(count(*), 0::bigint, 'every number has one check digit') FROM many WHE
 SELECT percentile_disc(0.01) WITHIN GROUP (ORDER BY basis) AS low FROM many \gset
 SELECT count(*) FILTER (WHERE basis < :low) AS below, count(*) FILTER (WHERE basis = 364589006) AS equal FROM many \gset
 \set type snomed_code
+\set basis_hash hashint8
 \set probe 364589006
 \ir types_order.psql
 
