@@ -5,7 +5,7 @@
 --
 
 CREATE FUNCTION spine.agreement_faults(document jsonb) RETURNS TABLE (path text, fault text)
-	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE ROWS 5
 	SET search_path = pg_catalog, pg_temp
 	AS $fn$
 DECLARE
@@ -188,8 +188,9 @@ CREATE FUNCTION spine.agreement_states()
 				   parties text[], signed_by text[], proposed_by text, proposed_at timestamptz,
 				   published_at timestamptz, starts_at timestamptz, ends_at timestamptz,
 				   ended_by text, ended_at timestamptz, end_reason text, document jsonb)
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE sql STABLE PARALLEL SAFE ROWS 20
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 	SET timezone = 'Europe/London'
 	AS $fn$
 	WITH proposal AS MATERIALIZED (
@@ -258,7 +259,7 @@ COMMENT ON FUNCTION spine.agreement_states() IS
 --
 
 CREATE FUNCTION spine.published_groups() RETURNS TABLE (dataset text, data_group text)
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE sql STABLE PARALLEL SAFE ROWS 50
 	SET search_path = pg_catalog, pg_temp
 	AS $fn$
 	SELECT DISTINCT d.name, g.definition ->> 'name'
@@ -271,8 +272,9 @@ CREATE FUNCTION spine.rules_of_agreements()
 	RETURNS TABLE (agreement text, version integer, clause integer, from_organisation text, to_organisation text,
 				   purpose text, dataset text, data_group text, relationships text[],
 				   starts_at timestamptz, ends_at timestamptz, in_force boolean)
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE sql STABLE PARALLEL SAFE ROWS 1000
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 	AS $fn$
 	WITH known AS MATERIALIZED (SELECT * FROM spine.published_groups())
 	SELECT a.name, a.version, c.n::integer, f.code, t.code, c.clause ->> 'purpose', k.dataset, k.data_group,
@@ -294,9 +296,11 @@ COMMENT ON FUNCTION spine.rules_of_agreements() IS
 CREATE FUNCTION spine.compile_agreements() RETURNS bigint
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 	AS $fn$
 DECLARE
 	before spine.sharing_rule[];
+	wanted spine.sharing_rule[];
 	hosted text[] := spine.hosted_organisations();
 	changed record;
 	touched bigint := 0;
@@ -305,17 +309,17 @@ BEGIN
 	PERFORM pg_advisory_xact_lock(hashtextextended('spine.compile_agreements', 0));
 
 	before := ARRAY(SELECT r FROM spine.sharing_rule r WHERE r.in_force);
+	wanted := ARRAY(
+		SELECT (w.agreement, w.version, w.clause, w.from_organisation, w.to_organisation, w.purpose, w.dataset, w.data_group,
+				w.relationships, w.starts_at, w.ends_at, w.in_force)::spine.sharing_rule
+		  FROM spine.rules_of_agreements() w);
 	DELETE FROM spine.sharing_rule r
 	 WHERE NOT EXISTS (
-		SELECT FROM spine.rules_of_agreements() w
-		 WHERE (w.from_organisation, w.dataset, w.data_group, w.to_organisation, w.purpose, w.agreement, w.version, w.clause)
-			 = (r.from_organisation, r.dataset, r.data_group, r.to_organisation, r.purpose, r.agreement, r.version, r.clause));
-	INSERT INTO spine.sharing_rule AS r
-		(agreement, version, clause, from_organisation, to_organisation, purpose, dataset, data_group,
-		 relationships, starts_at, ends_at, in_force)
-	SELECT w.agreement, w.version, w.clause, w.from_organisation, w.to_organisation, w.purpose, w.dataset, w.data_group,
-		   w.relationships, w.starts_at, w.ends_at, w.in_force
-	  FROM spine.rules_of_agreements() w
+		SELECT FROM unnest(wanted) w
+		 WHERE w.from_organisation = r.from_organisation AND w.dataset = r.dataset AND w.data_group = r.data_group
+		   AND w.to_organisation = r.to_organisation AND w.purpose = r.purpose
+		   AND w.agreement = r.agreement AND w.version = r.version AND w.clause = r.clause);
+	INSERT INTO spine.sharing_rule AS r SELECT w.* FROM unnest(wanted) w
 	ON CONFLICT (from_organisation, dataset, data_group, to_organisation, purpose, agreement, version, clause) DO UPDATE
 		SET relationships = EXCLUDED.relationships, starts_at = EXCLUDED.starts_at,
 			ends_at = EXCLUDED.ends_at, in_force = EXCLUDED.in_force
@@ -396,6 +400,7 @@ COMMENT ON FUNCTION spine.append_only() IS
 CREATE FUNCTION spine.agreement_one(the_name text, the_version integer, the_digest bytea) RETURNS record
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 	AS $fn$
 DECLARE
 	found_one record;
@@ -438,6 +443,7 @@ COMMENT ON FUNCTION spine.agreement_say(text, integer, text, text, jsonb, bytea,
 CREATE FUNCTION spine.propose_agreement(document jsonb, OUT name text, OUT version integer, OUT digest bytea)
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 	AS $fn$
 DECLARE
 	faults text;
@@ -496,6 +502,7 @@ COMMENT ON FUNCTION spine.propose_agreement(jsonb) IS
 CREATE FUNCTION spine.sign_agreement(name text, version integer, digest bytea DEFAULT NULL) RETURNS text[]
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 	AS $fn$
 DECLARE
 	the_one record;
@@ -530,6 +537,7 @@ COMMENT ON FUNCTION spine.sign_agreement(text, integer, bytea) IS
 CREATE FUNCTION spine.publish_agreement(name text, version integer) RETURNS timestamptz
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 	AS $fn$
 DECLARE
 	the_one record;
@@ -557,6 +565,7 @@ COMMENT ON FUNCTION spine.publish_agreement(text, integer) IS
 CREATE FUNCTION spine.end_agreement(name text, version integer, reason text) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 	AS $fn$
 DECLARE
 	the_one record;
@@ -649,6 +658,7 @@ COMMENT ON FUNCTION spine.reaudience(uuid[]) IS
 CREATE FUNCTION spine.reaudience_rules(the_owner text, the_dataset text, the_group text) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 	AS $fn$
 DECLARE
 	touched bigint;

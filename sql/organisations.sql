@@ -104,14 +104,18 @@ COMMENT ON FUNCTION spine.csv_rows(text) IS
 	'The rows of a CSV text (RFC 4180; LF, CRLF or CR; byte order mark and empty lines skipped) with the line each begins on. A malformed row raises 22P04 with its line.';
 
 CREATE FUNCTION spine.organisation_rows(content text)
-	RETURNS TABLE (line integer, width integer, code text, name text, region text, icb text, postcode text, opened text, closed text)
+	RETURNS TABLE (line integer, width integer, code text, name text, region text, icb text, postcode text,
+				   opened date, closed date, bad_opened boolean, bad_closed boolean)
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 	AS $fn$
 	SELECT c.line, cardinality(c.fields), upper(btrim(c.fields[1])), btrim(c.fields[2]),
 		   nullif(upper(btrim(c.fields[3])), ''), nullif(upper(btrim(c.fields[4])), ''),
-		   nullif(btrim(c.fields[10]), ''), nullif(btrim(c.fields[11]), ''), nullif(btrim(c.fields[12]), '')
+		   nullif(btrim(c.fields[10]), ''), d.opened, d.closed,
+		   d.opened IS NULL AND btrim(c.fields[11]) <> '', d.closed IS NULL AND btrim(c.fields[12]) <> ''
 	  FROM spine.csv_rows(content) AS c
+	 CROSS JOIN LATERAL (SELECT spine.compact_date(btrim(c.fields[11])) AS opened,
+								spine.compact_date(btrim(c.fields[12])) AS closed OFFSET 0) AS d
 	$fn$;
 COMMENT ON FUNCTION spine.organisation_rows(text) IS
 	'The rows of the national file of Trusts, as they stand there.';
@@ -129,53 +133,55 @@ BEGIN
 		RAISE EXCEPTION 'no content was given' USING ERRCODE = 'null_value_not_allowed';
 	END IF;
 
-	IF NOT EXISTS (SELECT FROM spine.organisation_rows(content)) THEN
-		RAISE EXCEPTION 'the file of organisations is empty' USING ERRCODE = 'bad_copy_file_format';
-	END IF;
-
-	WITH fault (line, what) AS (
+	WITH file AS MATERIALIZED (SELECT * FROM spine.organisation_rows(content)),
+	fault (line, what) AS (
 		SELECT t.line, 'has ' || t.width || ' columns, 11 or more are wanted'
-		  FROM spine.organisation_rows(content) t WHERE t.width < 11
+		  FROM file t WHERE t.width < 11
 		UNION ALL
 		SELECT t.line, v.what
-		  FROM spine.organisation_rows(content) t
+		  FROM file t
 		 CROSS JOIN LATERAL (VALUES
 			(t.code ~ '^[A-Z0-9]{3,9}$', 'column 1 is no organisation code'),
 			(t.name <> '', 'column 2, the name, is empty'),
 			(t.region ~ '^[A-Z0-9]{3,9}$', 'column 3 is no region code'),
 			(t.icb ~ '^[A-Z0-9]{3,9}$', 'column 4 is no code of an Integrated Care Board'),
-			(spine.compact_date(t.opened) IS NOT NULL OR t.opened IS NULL, 'column 11 is no date (YYYYMMDD)'),
-			(spine.compact_date(t.closed) IS NOT NULL OR t.closed IS NULL, 'column 12 is no date (YYYYMMDD)'),
-			(spine.compact_date(t.closed) >= spine.compact_date(t.opened), 'it closed before it opened')
+			(NOT t.bad_opened, 'column 11 is no date (YYYYMMDD)'),
+			(NOT t.bad_closed, 'column 12 is no date (YYYYMMDD)'),
+			(t.closed >= t.opened, 'it closed before it opened')
 		 ) AS v (good, what)
 		 WHERE t.width >= 11 AND NOT v.good
 		UNION ALL
 		SELECT t.line, 'code ' || t.code || ' stands on an earlier line too'
 		  FROM (SELECT s.line, s.code, row_number() OVER (PARTITION BY s.code ORDER BY s.line) AS nth
-				  FROM spine.organisation_rows(content) s) AS t
+				  FROM file s) AS t
 		 WHERE t.nth > 1 AND t.code ~ '^[A-Z0-9]{3,9}$'
 		UNION ALL
 		-- a code that is a Trust's on one line and its region's on another would make a circle
 		SELECT t.line, 'code ' || t.code || ' is that of a region or a board'
-		  FROM spine.organisation_rows(content) t
+		  FROM file t
 		 WHERE t.code = 'ENG'
-			OR t.code IN (SELECT s.region FROM spine.organisation_rows(content) s WHERE s.region IS NOT NULL
+			OR t.code IN (SELECT s.region FROM file s WHERE s.region IS NOT NULL
 						  UNION
-						  SELECT s.icb FROM spine.organisation_rows(content) s WHERE s.icb IS NOT NULL)
+						  SELECT s.icb FROM file s WHERE s.icb IS NOT NULL)
 		UNION ALL
 		SELECT t.line, 'code ' || t.code || ' is already known as a ' || o.kind
-		  FROM spine.organisation_rows(content) t
+		  FROM file t
 		  JOIN spine.organisation o ON o.code = t.code AND o.kind IN ('region', 'icb', 'national', 'supplier', 'network')
 	)
-	SELECT string_agg(format('Line %s: %s.', f.line, f.what), E'\n' ORDER BY f.line, f.what)
-	  INTO faults
-	  FROM (SELECT * FROM fault ORDER BY line LIMIT 20) AS f;
+	SELECT (SELECT count(*) FROM file),
+		   (SELECT string_agg(format('Line %s: %s.', f.line, f.what), E'\n' ORDER BY f.line, f.what)
+			  FROM (SELECT * FROM fault ORDER BY line LIMIT 20) AS f)
+	  INTO loaded, faults;
+	IF loaded = 0 THEN
+		RAISE EXCEPTION 'the file of organisations is empty' USING ERRCODE = 'bad_copy_file_format';
+	END IF;
 	IF faults IS NOT NULL THEN
 		RAISE EXCEPTION 'the file of organisations is refused, from line % on',
 			substring(faults FROM '^Line ([0-9]+)')
 			USING ERRCODE = 'bad_copy_file_format', DETAIL = faults;
 	END IF;
 
+	WITH file AS MATERIALIZED (SELECT * FROM spine.organisation_rows(content))
 	INSERT INTO spine.organisation AS o (code, name, kind, parent, postcode, opened, closed)
 	SELECT w.code, w.name, w.kind, w.parent, w.postcode, w.opened, w.closed
 	  FROM (
@@ -184,7 +190,7 @@ BEGIN
 		UNION ALL
 		SELECT DISTINCT t.region, coalesce(r.name, 'Region ' || t.region), 'region',
 			   CASE WHEN t.region LIKE 'Y%' THEN 'ENG' END, NULL, NULL::date, NULL::date
-		  FROM spine.organisation_rows(content) t
+		  FROM file t
 		  LEFT JOIN (VALUES ('Y56', 'London'), ('Y58', 'South West'), ('Y59', 'South East'), ('Y60', 'Midlands'),
 							('Y61', 'East of England'), ('Y62', 'North West'), ('Y63', 'North East and Yorkshire'),
 							('W00', 'Wales')) AS r (code, name) ON r.code = t.region
@@ -192,7 +198,7 @@ BEGIN
 		UNION ALL
 		-- a board belongs to the region that most of its Trusts name; W00 and Q99 are Wales, which has none
 		(SELECT DISTINCT ON (t.icb) t.icb, 'Integrated Care Board ' || t.icb, 'icb', t.region, NULL, NULL::date, NULL::date
-		  FROM spine.organisation_rows(content) t
+		  FROM file t
 		 WHERE t.icb IS NOT NULL AND t.region IS DISTINCT FROM 'W00'
 		 GROUP BY t.icb, t.region
 		 ORDER BY t.icb, count(*) DESC, t.region)
@@ -203,7 +209,7 @@ BEGIN
 	INSERT INTO spine.organisation AS o (code, name, kind, parent, postcode, opened, closed)
 	SELECT (t.code::spine.ods_code)::text, t.name, 'trust',
 		   CASE WHEN t.region = 'W00' THEN t.region ELSE coalesce(t.icb, t.region) END,
-		   t.postcode, spine.compact_date(t.opened), spine.compact_date(t.closed)
+		   t.postcode, t.opened, t.closed
 	  FROM spine.organisation_rows(content) t
 	ON CONFLICT (code) DO UPDATE
 		SET name = EXCLUDED.name, parent = EXCLUDED.parent, postcode = EXCLUDED.postcode,
@@ -211,7 +217,6 @@ BEGIN
 	 WHERE (o.name, o.parent, o.postcode, o.opened, o.closed)
 		   IS DISTINCT FROM (EXCLUDED.name, EXCLUDED.parent, EXCLUDED.postcode, EXCLUDED.opened, EXCLUDED.closed);
 
-	SELECT count(*) INTO loaded FROM spine.organisation_rows(content) t;
 	RETURN loaded;
 END
 $fn$;
@@ -234,8 +239,8 @@ BEGIN
 	d := substr(value, 7, 2);
 	-- to_date() would take 20190231 for a day in March
 	IF y < 1000 OR m NOT BETWEEN 1 AND 12 OR d < 1
-	   OR d > CASE WHEN m = 2 THEN 28 + (y % 4 = 0 AND (y % 100 <> 0 OR y % 400 = 0))::integer
-				   WHEN m IN (4, 6, 9, 11) THEN 30 ELSE 31 END THEN
+	   OR d > (CASE WHEN m = 2 THEN 28 + (y % 4 = 0 AND (y % 100 <> 0 OR y % 400 = 0))::integer
+				   WHEN m IN (4, 6, 9, 11) THEN 30 ELSE 31 END) THEN
 		RETURN NULL;
 	END IF;
 	RETURN make_date(y, m, d);

@@ -32,6 +32,7 @@ CREATE FUNCTION spine.open_record(nhs_number spine.nhs_number, purpose text DEFA
 								  for_transaction boolean DEFAULT false) RETURNS timestamptz
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 	AS $fn$
 #variable_conflict use_variable
 DECLARE
@@ -111,6 +112,7 @@ CREATE FUNCTION spine.timeline(nhs_number spine.nhs_number)
 				   data_group text, title text, record_id uuid, episode_id uuid, revision bigint, data jsonb)
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 	AS $fn$
 #variable_conflict use_column
 DECLARE
@@ -130,6 +132,7 @@ COMMENT ON FUNCTION spine.timeline(spine.nhs_number) IS
 CREATE FUNCTION spine.record(nhs_number spine.nhs_number) RETURNS jsonb
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 	AS $fn$
 DECLARE
 	linked uuid[] := spine.linked_patients(spine.patient_id(record.nhs_number));
@@ -227,6 +230,7 @@ COMMENT ON FUNCTION spine.record(spine.nhs_number) IS
 CREATE FUNCTION spine.refer(nhs_number spine.nhs_number, to_organisation text, reason text) RETURNS uuid
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 	AS $fn$
 DECLARE
 	the_code text := to_organisation::spine.ods_code::text;
@@ -301,6 +305,7 @@ CREATE FUNCTION spine.my_agreements()
 				   review date, ended_by text, ended_at timestamptz, end_reason text, digest bytea, document jsonb)
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 	AS $fn$
 	SELECT a.name, a.version, a.title, a.state, a.in_force, a.parties, a.signed_by, a.proposed_by, a.proposed_at,
 		   a.published_at, a.starts_at, a.ends_at, spine.plain_date(a.document ->> 'review'),
