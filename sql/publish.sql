@@ -717,9 +717,19 @@ CREATE FUNCTION spine.definition_faults(definition jsonb) RETURNS TABLE (path te
 	SET search_path = pg_catalog, pg_temp
 	SET jit = off
 	AS $fn$
+DECLARE
+	groups jsonb := spine.json_list(definition -> 'groups');
 BEGIN
 	RETURN QUERY SELECT * FROM spine.head_faults(definition);
 	IF jsonb_typeof(definition) IS DISTINCT FROM 'object' THEN
+		RETURN;
+	END IF;
+	-- what is larger than any data set is not looked at more closely
+	IF jsonb_array_length(groups) > 500
+	   OR (SELECT sum(jsonb_array_length(spine.json_list(g -> 'items'))) > 20000 FROM jsonb_array_elements(groups) AS g) THEN
+		path := 'groups';
+		fault := 'has more than 500 groups, or more than 20000 items in all';
+		RETURN NEXT;
 		RETURN;
 	END IF;
 	RETURN QUERY SELECT * FROM spine.list_faults(definition);
@@ -794,7 +804,7 @@ BEGIN
 	EXECUTE concat(
 		'CREATE TABLE ', relation, ' (',
 		'record_id uuid CONSTRAINT ', quote_ident(name || '_pkey'), ' PRIMARY KEY, ',
-		'owner text NOT NULL, source_system text NOT NULL, local_record_id text NOT NULL, ',
+		'owner text COLLATE "C" NOT NULL, source_system text COLLATE "C" NOT NULL, local_record_id text COLLATE "C" NOT NULL, ',
 		'patient_id uuid ', CASE WHEN data_group ->> 'subject' <> 'none' THEN 'NOT NULL' END, ', ',
 		'episode_id uuid, dataset_version text NOT NULL, event_at timestamp with time zone, ',
 		'received_at timestamp with time zone NOT NULL, revision bigint NOT NULL, audience text[] NOT NULL',
