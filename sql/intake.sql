@@ -55,5 +55,6 @@ END
 $$;
 ALTER FUNCTION spine.keep_history() OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.intake_statement(), spine.intake_row(), spine.keep_history() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION spine.intake_statement(), spine.intake_row() TO spine_owner;
 COMMENT ON FUNCTION spine.keep_history() IS
 	'Trigger of every group table: the old row of each correction and deletion goes to spine.history. Rows of other nodes'' organisations leave no copy.';
