@@ -1151,7 +1151,7 @@ insert_query(const SpineGroup *group)
 	for (int i = 0; i < group->desc->natts; i++)
 		appendStringInfo(&query, "%s%s", i > 0 ? ", " : "",
 						 quote_identifier(NameStr(TupleDescAttr(group->desc, i)->attname)));
-	appendStringInfoString(&query, ") SELECT * FROM spine_batch ON CONFLICT DO NOTHING");
+	appendStringInfoString(&query, ") SELECT * FROM spine_batch");
 	return query.data;
 }
 
@@ -1171,6 +1171,45 @@ update_query(const SpineGroup *group)
 	appendStringInfoString(&query,
 						   " FROM spine_batch b WHERE t.record_id = b.record_id AND t.revision = b.revision - 1");
 	return query.data;
+}
+
+static void
+lost_race(const SpineGroup *group)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("another session of this system is writing the same record"),
+			 errhint("Send the submission again."),
+			 err_generic_string(PG_DIAG_SCHEMA_NAME, group->dataset->name),
+			 err_generic_string(PG_DIAG_TABLE_NAME, group->name)));
+}
+
+/*
+ * Inserts rows that were not there when they were added. Where another session
+ * was first, PostgreSQL's error would quote the key: a person's data. Ours
+ * takes its place; the transaction aborts all the same.
+ */
+static uint64
+insert_rows(SpineGroup *group)
+{
+	uint64		stored = 0;
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		stored = run(&group->plans->insert,
+					 group->plans->insert == NULL ? insert_query(group) : NULL, 0, NULL, NULL);
+	}
+	PG_CATCH();
+	{
+		if (geterrcode() != ERRCODE_UNIQUE_VIOLATION)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+		lost_race(group);
+	}
+	PG_END_TRY();
+	return stored;
 }
 
 /* Inserts the new rows, or updates the existing ones. */
@@ -1198,15 +1237,9 @@ store_rows(SpineBatch *batch, bool existing)
 			stored = run(&group->plans->update,
 						 group->plans->update == NULL ? update_query(group) : NULL, 0, NULL, NULL);
 		else
-			stored = run(&group->plans->insert,
-						 group->plans->insert == NULL ? insert_query(group) : NULL, 0, NULL, NULL);
+			stored = insert_rows(group);
 		if (stored != count)
-			ereport(ERROR,
-					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					 errmsg("another session of this system is writing the same record"),
-					 errhint("Send the submission again."),
-					 err_generic_string(PG_DIAG_SCHEMA_NAME, group->dataset->name),
-					 err_generic_string(PG_DIAG_TABLE_NAME, group->name)));
+			lost_race(group);
 		SPI_unregister_relation("spine_batch");
 	}
 	tuplestore_end(rows);

@@ -78,7 +78,7 @@ GRANT SELECT ON spine.datasets, spine.data_groups, spine.data_items, spine.code_
 -- to spine_reader, so that row-level security holds for whoever reads it.
 CREATE VIEW spine.all_records AS
 	SELECT NULL::text AS dataset, NULL::text AS version, NULL::text AS data_group, NULL::text AS title,
-		   NULL::uuid AS record_id, NULL::text AS owner, NULL::text AS source_system,
+		   NULL::uuid AS record_id, NULL::text COLLATE "C" AS owner, NULL::text COLLATE "C" AS source_system,
 		   NULL::uuid AS patient_id, NULL::uuid AS episode_id, NULL::timestamptz AS event_at,
 		   NULL::timestamptz AS received_at, NULL::bigint AS revision, NULL::jsonb AS data
 	 WHERE false;

@@ -1,11 +1,12 @@
 -- Persons and episodes. A patient is an id, nothing more: HMAC-SHA-256 of the NHS number under
 -- the network key, or a random id where no number is known. Nobody is ever re-pointed: two ids of
--- one person are joined by a link that can be ended.
+-- one person are joined by a link that can be ended. Identifiers compare bytewise ("C"): faster, and no change of
+-- the system's collations can spoil their indexes.
 
 CREATE TABLE spine.alias (
-	owner text NOT NULL,
-	source_system text NOT NULL,
-	local_patient_id text NOT NULL,
+	owner text COLLATE "C" NOT NULL,
+	source_system text COLLATE "C" NOT NULL,
+	local_patient_id text COLLATE "C" NOT NULL,
 	patient_id uuid NOT NULL,
 	since timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	PRIMARY KEY (owner, source_system, local_patient_id)
@@ -51,10 +52,10 @@ CREATE INDEX episode_patient ON spine.episode (patient_id, kind);
 COMMENT ON TABLE spine.episode IS 'Episodes. anchor is the date that makes two descriptions the same episode: for a pregnancy the expected date of delivery.';
 
 CREATE TABLE spine.episode_alias (
-	owner text NOT NULL,
-	source_system text NOT NULL,
-	kind text NOT NULL,
-	local_episode_id text NOT NULL,
+	owner text COLLATE "C" NOT NULL,
+	source_system text COLLATE "C" NOT NULL,
+	kind text COLLATE "C" NOT NULL,
+	local_episode_id text COLLATE "C" NOT NULL,
 	patient_id uuid NOT NULL,
 	episode_id uuid NOT NULL,
 	since timestamptz NOT NULL DEFAULT pg_catalog.now(),
