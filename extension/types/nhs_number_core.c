@@ -4,6 +4,8 @@
  */
 #include "nhs_number_core.h"
 
+#include <string.h>
+
 #include "blank.h"
 
 /*
@@ -53,37 +55,41 @@ fault_of_form(const char *text, size_t length)
 spine_nhs_number_error
 spine_nhs_number_parse(const char *text, size_t length, int64_t *value)
 {
-	unsigned char digit[SPINE_NHS_NUMBER_DIGITS];
+	const char *digits;
+	char		packed[SPINE_NHS_NUMBER_DIGITS];
 	unsigned	out_of_range = 0;
-	size_t		skip = 0;
-	uint32_t	high = 0;
-	uint32_t	low = 0;
+	unsigned	sum = 0;
+	unsigned	weighted = 0;
+	int64_t		number = 0;
 
 	spine_trim(&text, &length);
+	digits = text;
 	if (length == SPINE_NHS_NUMBER_DIGITS + 2 &&
 		(text[3] == ' ' || text[3] == '-') && text[7] == text[3])
-		skip = 1;
+	{
+		memcpy(packed, text, 3);
+		memcpy(packed + 3, text + 4, 3);
+		memcpy(packed + 6, text + 8, 4);
+		digits = packed;
+	}
 	else if (length != SPINE_NHS_NUMBER_DIGITS)
 		return fault_of_form(text, length);
 
-	for (size_t i = 0; i < SPINE_NHS_NUMBER_DIGITS; i++)
+	/* adding up the sums so far gives the first digit weight 10 and the last weight 1 */
+	for (int i = 0; i < SPINE_NHS_NUMBER_DIGITS; i++)
 	{
-		size_t		at = i + skip * ((i >= 3) + (i >= 6));
+		unsigned	digit = (unsigned char) (digits[i] - '0');
 
-		digit[i] = (unsigned char) (text[at] - '0');
-		out_of_range |= (digit[i] > 9);
+		out_of_range |= (digit > 9);
+		sum += digit;
+		weighted += sum;
+		number = number * 10 + digit;
 	}
 	if (out_of_range)
 		return fault_of_form(text, length);
-	if (weighted_sum(digit) % 11 != 0)
+	if (weighted % 11 != 0)
 		return SPINE_NHS_NUMBER_CHECK_DIGIT;
-
-	for (int i = 0; i < 5; i++)
-	{
-		high = high * 10 + digit[i];
-		low = low * 10 + digit[i + 5];
-	}
-	*value = (int64_t) high * 100000 + low;
+	*value = number;
 	return SPINE_NHS_NUMBER_OK;
 }
 
