@@ -73,7 +73,7 @@ PG_CONFIG ?= pg_config
 PG_CPPFLAGS = -I$(CURDIR)/extension -isystem $(shell $(PG_CONFIG) --includedir-server) -isystem $(shell $(PG_CONFIG) --includedir)
 PG_CFLAGS   = -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers -Wno-sign-compare -Wno-cast-function-type
 SHLIB_LINK  = -lpq -Wl,--version-script=$(CURDIR)/extension/exports.map
-with_llvm   = no
+override with_llvm := no
 
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)

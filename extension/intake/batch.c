@@ -426,6 +426,9 @@ array_of(Datum *values, int n, Oid type)
 		case INT4OID:
 			length = 4, by_value = true, alignment = TYPALIGN_INT;
 			break;
+		case BOOLOID:
+			length = 1, by_value = true, alignment = TYPALIGN_CHAR;
+			break;
 		case UUIDOID:
 			length = UUID_LEN, by_value = false, alignment = TYPALIGN_CHAR;
 			break;
@@ -907,16 +910,17 @@ create_episodes(SpineBatch *batch)
 	return true;
 }
 
-/* An episode gets its anchor with the first record that has one; its owner may move it. */
+/* An episode gets its anchor with the first record that has one; a correction by its owner moves it. */
 static void
 set_anchors(SpineBatch *batch)
 {
-	static const Oid types[3] = {UUIDARRAYOID, DATEARRAYOID, TEXTOID};
+	static const Oid types[4] = {UUIDARRAYOID, DATEARRAYOID, TEXTOID, BOOLARRAYOID};
 	Datum	   *ids = palloc(sizeof(Datum) * batch->nrows);
 	Datum	   *anchors = palloc(sizeof(Datum) * batch->nrows);
+	Datum	   *corrections = palloc(sizeof(Datum) * batch->nrows);
 	bool	   *nulls = palloc0(sizeof(bool) * batch->nrows);
 	int			n = 0;
-	Datum		args[3];
+	Datum		args[4];
 
 	for (int i = 0; i < batch->nrows; i++)
 	{
@@ -925,6 +929,7 @@ set_anchors(SpineBatch *batch)
 		if (row->rejected || !row->has_anchor || !row->has_episode)
 			continue;
 		ids[n] = UUIDPGetDatum(&row->episode);
+		corrections[n] = BoolGetDatum(row->existing);
 		anchors[n++] = DateADTGetDatum(row->anchor);
 	}
 	if (n == 0)
@@ -932,10 +937,12 @@ set_anchors(SpineBatch *batch)
 	args[0] = array_of(ids, n, UUIDOID);
 	args[1] = array_with_nulls(anchors, nulls, n, DATEOID);
 	args[2] = CStringGetTextDatum(batch->owner);
+	args[3] = array_of(corrections, n, BOOLOID);
 	run(&plan_episode_anchor,
-		"UPDATE spine.episode e SET anchor = x.a FROM unnest($1, $2) AS x(e, a)"
-		" WHERE e.episode_id = x.e AND e.anchor IS DISTINCT FROM x.a AND (e.anchor IS NULL OR e.owner = $3)",
-		3, types, args);
+		"UPDATE spine.episode e SET anchor = x.a FROM unnest($1, $2, $4) AS x(e, a, c)"
+		" WHERE e.episode_id = x.e AND e.anchor IS DISTINCT FROM x.a"
+		"   AND (e.anchor IS NULL OR (x.c AND e.owner = $3))",
+		4, types, args);
 }
 
 /* The owner has an episode of these patients now: that is a relationship. */
