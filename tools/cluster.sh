@@ -82,6 +82,8 @@ cluster_start() {
 # cluster_stop DIR [MODE]: fast unless told otherwise; nothing to do is no failure.
 cluster_stop() {
 	[ -f "$1/postmaster.pid" ] || return 0
+	# after a crash of the machine the number in the file may be somebody else's
+	grep -q "$1" "/proc/$(head -n 1 "$1/postmaster.pid")/cmdline" 2> /dev/null || return 0
 	"$SPINE_BINDIR/pg_ctl" -D "$1" -w -t 60 -s -m "${2:-fast}" stop > /dev/null 2>&1
 }
 

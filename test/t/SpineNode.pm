@@ -1,11 +1,9 @@
 # SpineNode.pm: a spine node for TAP tests.
 #
 #   my $ryj = SpineNode->new('ryj', organisation => 'RYJ', dataset => 'maternity 2.0');
-#   my $rqm = SpineNode->new('rqm', organisation => 'RQM', dataset => 'maternity 2.0');
-#   $ryj->connect_to($rqm);
 #   is($ryj->sql('SELECT node FROM spine.store'), 'RYJ', '...');
 #
-# new() makes and starts a cluster (a PostgreSQL::Test::Cluster) that runs the staged build, with
+# Nodes that are connected: SpineExchange.pm. new() makes and starts a cluster (a PostgreSQL::Test::Cluster) that runs the staged build, with
 # the network key that all nodes of a run share and a database spine with the extension in
 # it, where the courier runs. Further parameters:
 #   organisation   makes a store for it; without, there is none
