@@ -692,7 +692,7 @@ CREATE FUNCTION spine.receive_puts(sender text, the_relation text, contents json
 	AS $$
 DECLARE
 	the_table record;
-	content jsonb;
+	one jsonb;
 	faults integer := 0;
 	foreign_ids uuid[];
 	rewound bigint;
@@ -736,20 +736,20 @@ BEGIN
 	END IF;
 
 	IF the_relation = 'spine.agreement_event' THEN
-		FOR content IN
+		FOR one IN
 			SELECT e FROM jsonb_array_elements(contents) e
 			WHERE e ->> 'kind' = 'proposed'
 				AND (e ->> 'digest')::bytea IS DISTINCT FROM sha256(convert_to((e -> 'document')::text, 'UTF8'))
 		LOOP
 			PERFORM spine.note_incident('false_digest', sender,
-				jsonb_build_object('event_id', content ->> 'event_id', 'name', content ->> 'name', 'version', content ->> 'version'));
+				jsonb_build_object('event_id', one ->> 'event_id', 'name', one ->> 'name', 'version', one ->> 'version'));
 			INSERT INTO spine.receive_fault (relation, record_id, node, owner, revision, sqlstate, message, content)
-				VALUES (the_relation, (content ->> 'event_id')::uuid, sender, content ->> 'owner', (content ->> 'revision')::bigint,
-						'SP007', 'the digest is not that of the document', content)
+				VALUES (the_relation, (one ->> 'event_id')::uuid, sender, one ->> 'owner', (one ->> 'revision')::bigint,
+						'SP007', 'the digest is not that of the document', one)
 				ON CONFLICT (relation, record_id) DO NOTHING;
 			faults := faults + 1;
 			SELECT jsonb_agg(e) INTO contents FROM jsonb_array_elements(contents) e
-				WHERE e ->> 'event_id' <> content ->> 'event_id';
+				WHERE e ->> 'event_id' <> one ->> 'event_id';
 		END LOOP;
 	END IF;
 	IF contents IS NULL THEN
@@ -779,20 +779,20 @@ BEGIN
 		END IF;
 	END;
 
-	FOR content IN SELECT e FROM jsonb_array_elements(contents) e
+	FOR one IN SELECT e FROM jsonb_array_elements(contents) e
 	LOOP
 		BEGIN
-			PERFORM spine.receive_set(the_relation, jsonb_build_array(content), whole);
+			PERFORM spine.receive_set(the_relation, jsonb_build_array(one), whole);
 			DELETE FROM spine.receive_fault f
-				WHERE f.relation = the_relation AND f.node = sender AND f.record_id = (content ->> the_table.id_column)::uuid;
+				WHERE f.relation = the_relation AND f.node = sender AND f.record_id = (one ->> the_table.id_column)::uuid;
 		EXCEPTION WHEN OTHERS THEN
 			sqlstate_found := SQLSTATE;
 			IF left(sqlstate_found, 2) IN ('08', '25', '40', '42', '53', '55', '57', '58', 'F0', 'XX') THEN
 				RAISE;
 			END IF;
 			INSERT INTO spine.receive_fault AS f (relation, record_id, node, owner, revision, sqlstate, message, content)
-				VALUES (the_relation, (content ->> the_table.id_column)::uuid, sender, content ->> 'owner',
-						(content ->> 'revision')::bigint, sqlstate_found, SQLERRM, content)
+				VALUES (the_relation, (one ->> the_table.id_column)::uuid, sender, one ->> 'owner',
+						(one ->> 'revision')::bigint, sqlstate_found, SQLERRM, one)
 				ON CONFLICT (relation, record_id) DO UPDATE
 					SET owner = EXCLUDED.owner, revision = EXCLUDED.revision, sqlstate = EXCLUDED.sqlstate,
 						message = EXCLUDED.message, content = EXCLUDED.content, at = now()
