@@ -434,7 +434,7 @@ CREATE FUNCTION spine.agreement_say(the_name text, the_version integer, the_kind
 	AS $fn$
 	INSERT INTO spine.agreement_event (event_id, name, version, kind, owner, document, digest, reason, at, by_role, audience)
 	SELECT spine.uuid_v7(), the_name, the_version, the_kind, the_owner, the_document, the_digest, the_reason,
-		   clock_timestamp(), spine.caller_role(),
+		   now(), spine.caller_role(),
 		   ARRAY(SELECT p || ':care' FROM unnest(the_parties) p ORDER BY p COLLATE "C")
 	$fn$;
 COMMENT ON FUNCTION spine.agreement_say(text, integer, text, text, jsonb, bytea, text[], text) IS

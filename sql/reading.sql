@@ -286,7 +286,7 @@ CREATE FUNCTION spine.end_relationship(the_relationship uuid) RETURNS void
 	SET search_path = pg_catalog, pg_temp
 	AS $fn$
 BEGIN
-	UPDATE spine.relationship l SET until = clock_timestamp(), revision = l.revision + 1
+	UPDATE spine.relationship l SET until = now(), revision = l.revision + 1
 	 WHERE l.relationship_id = the_relationship AND l.until IS NULL
 	   AND l.owner = ANY (spine.caller_organisations('clinician') || spine.caller_organisations('governor')
 						  || ARRAY(SELECT w.organisation FROM spine.whoami() w WHERE w.kind IN ('maternity', 'neonatal')));
