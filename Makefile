@@ -78,6 +78,9 @@ override with_llvm := no
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
+# any header may matter to any object; the build is short
+$(OBJS): $(wildcard extension/*.h extension/*/*.h bgworkers/*.h)
+
 spine--$(EXTVERSION).sql: $(SQL_FILES) $(STORE_FILES) $(DATASET_FILES) sql/assemble.sh Makefile spine.control
 	sh sql/assemble.sh '$(EXTVERSION)' '$(SQL_FILES)' '$(STORE_FILES)' '$(DATASET_FILES)' > $@.new
 	mv $@.new $@

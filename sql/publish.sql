@@ -228,6 +228,17 @@ CREATE FUNCTION spine.list_faults(definition jsonb) RETURNS TABLE (path text, fa
 	$fn$;
 COMMENT ON FUNCTION spine.list_faults(jsonb) IS 'Faults in the code lists and the kinds of episode of a definition.';
 
+CREATE FUNCTION spine.one_or_list(at text, value jsonb) RETURNS TABLE (path text, body jsonb)
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+	SELECT at, value WHERE jsonb_typeof(value) <> 'array'
+	UNION ALL
+	SELECT concat(at, '[', x.n - 1, ']'), x.body
+	  FROM jsonb_array_elements(spine.json_list(value)) WITH ORDINALITY AS x (body, n)
+	$fn$;
+COMMENT ON FUNCTION spine.one_or_list(text, jsonb) IS 'What stands at a place that takes one thing or a list of them, with the path of each.';
+
 CREATE FUNCTION spine.group_faults(definition jsonb) RETURNS TABLE (path text, fault text)
 	LANGUAGE sql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
@@ -235,18 +246,16 @@ CREATE FUNCTION spine.group_faults(definition jsonb) RETURNS TABLE (path text, f
 	WITH g AS MATERIALIZED (
 		SELECT * FROM spine.definition_members(definition -> 'groups', 'groups')
 	), a AS MATERIALIZED (
-		SELECT g.path || '.anchor' AS path, g.body -> 'anchor' AS body FROM g
-		 WHERE g.body ? 'anchor' AND jsonb_typeof(g.body -> 'anchor') <> 'array'
-		UNION ALL
-		SELECT concat(g.path, '.anchor[', x.n - 1, ']'), x.body
-		  FROM g, jsonb_array_elements(spine.json_list(g.body -> 'anchor')) WITH ORDINALITY AS x (body, n)
+		SELECT x.path, x.body FROM g, spine.one_or_list(g.path || '.anchor', g.body -> 'anchor') AS x
+	), e AS MATERIALIZED (
+		SELECT x.path, x.body FROM g, spine.one_or_list(g.path || '.event', g.body -> 'event') AS x
 	)
 	SELECT f.path, f.fault
 	  FROM g, spine.shape_faults(g.body, g.path, '{
 			"name": "!name", "title": "!text", "description": "!text", "nhs_table": "text",
 			"subject": "!one_of mother baby patient none", "episode": "text", "key": "!names",
 			"local_patient_id": "text", "nhs_number": "text", "local_episode_id": "text",
-			"parent": "object", "event": "object", "anchor": "any", "items": "!list filled", "rules": "list"}') AS f
+			"parent": "object", "event": "any", "anchor": "any", "items": "!list filled", "rules": "list"}') AS f
 	UNION ALL
 	SELECT g.path || '.name', 'is a reserved name'
 	  FROM g
@@ -264,13 +273,12 @@ CREATE FUNCTION spine.group_faults(definition jsonb) RETURNS TABLE (path text, f
 	 WHERE jsonb_typeof(g.body -> 'parent') = 'object'
 	UNION ALL
 	SELECT f.path, f.fault
-	  FROM g, spine.shape_faults(g.body -> 'event', g.path || '.event', '{"date": "!text", "time": "text"}') AS f
-	 WHERE jsonb_typeof(g.body -> 'event') = 'object'
+	  FROM e, spine.shape_faults(e.body, e.path, '{"date": "!text", "time": "text"}') AS f
 	UNION ALL
 	SELECT f.path, f.fault
 	  FROM a, spine.shape_faults(a.body, a.path, '{"item": "!text", "days": "whole -36500 36500"}') AS f
 	UNION ALL
-	SELECT g.path || '.anchor', 'must not be empty' FROM g WHERE g.body -> 'anchor' = '[]'
+	SELECT concat(g.path, '.', k), 'must not be empty' FROM g, unnest('{anchor,event}'::text[]) AS k WHERE g.body -> k = '[]'
 	UNION ALL
 	SELECT g.path || '.items', 'has more than 1500 items' FROM g
 	 WHERE jsonb_array_length(spine.json_list(g.body -> 'items')) > 1500
@@ -418,14 +426,14 @@ CREATE FUNCTION spine.reference_faults(definition jsonb) RETURNS TABLE (path tex
 		UNION ALL
 		SELECT g.n, g.path || '.parent.item', spine.json_text(g.body -> 'parent' -> 'item'), NULL FROM g
 		UNION ALL
-		SELECT g.n, g.path || '.event.date', spine.json_text(g.body -> 'event' -> 'date'), '{date,timestamp}' FROM g
+		SELECT g.n, e.path || '.date', spine.json_text(e.body -> 'date'), '{date,timestamp}'
+		  FROM g, spine.one_or_list(g.path || '.event', g.body -> 'event') AS e
 		UNION ALL
-		SELECT g.n, g.path || '.event.time', spine.json_text(g.body -> 'event' -> 'time'), '{time}' FROM g
+		SELECT g.n, e.path || '.time', spine.json_text(e.body -> 'time'), '{time}'
+		  FROM g, spine.one_or_list(g.path || '.event', g.body -> 'event') AS e
 		UNION ALL
-		SELECT g.n, g.path || '.anchor.item', spine.json_text(g.body -> 'anchor' -> 'item'), '{date}' FROM g
-		UNION ALL
-		SELECT g.n, concat(g.path, '.anchor[', a.n - 1, '].item'), spine.json_text(a.body -> 'item'), '{date}'
-		  FROM g, jsonb_array_elements(spine.json_list(g.body -> 'anchor')) WITH ORDINALITY AS a (body, n)
+		SELECT g.n, a.path || '.item', spine.json_text(a.body -> 'item'), '{date}'
+		  FROM g, spine.one_or_list(g.path || '.anchor', g.body -> 'anchor') AS a
 		UNION ALL
 		SELECT g.n, concat(g.path, '.rules[', x.n - 1, '].items'), spine.json_text(k), NULL
 		  FROM g, jsonb_array_elements(spine.json_list(g.body -> 'rules')) WITH ORDINALITY AS x (body, n),
@@ -448,9 +456,10 @@ CREATE FUNCTION spine.reference_faults(definition jsonb) RETURNS TABLE (path tex
 	  FROM r JOIN i ON i.group_n = r.group_n AND i.name = r.name
 	 WHERE spine.item_type(i.type) IS NOT NULL AND i.type <> ALL (r.types)
 	UNION ALL
-	SELECT g.path || '.event.time', 'goes with a date of type date, not with a timestamp'
-	  FROM g JOIN i ON i.group_n = g.n AND i.name = spine.json_text(g.body -> 'event' -> 'date')
-	 WHERE g.body -> 'event' ? 'time' AND i.type = 'timestamp'
+	SELECT e.path || '.time', 'goes with a date of type date, not with a timestamp'
+	  FROM g CROSS JOIN spine.one_or_list(g.path || '.event', g.body -> 'event') AS e
+	  JOIN i ON i.group_n = g.n AND i.name = spine.json_text(e.body -> 'date')
+	 WHERE e.body ? 'time' AND i.type = 'timestamp'
 	UNION ALL
 	SELECT f.path || '.group', format('names the group %s, which is not defined', left(f.name, 63))
 	  FROM f WHERE f.parent_n IS NULL
@@ -459,7 +468,7 @@ CREATE FUNCTION spine.reference_faults(definition jsonb) RETURNS TABLE (path tex
 	  FROM f WHERE f.parent_n >= f.n
 	UNION ALL
 	SELECT f.path || '.group', format('names the group %s, whose key must be one item', f.name)
-	  FROM f WHERE f.keys <> 1
+	  FROM f WHERE f.parent_n IS NOT NULL AND f.keys <> 1
 	UNION ALL
 	SELECT f.path || '.item', format('is of type %s; the key of %s is of type %s', i.type, f.name, k.type)
 	  FROM f JOIN i ON i.group_n = f.n AND i.name = f.item
@@ -1041,7 +1050,7 @@ BEGIN
 		'spine.shipped_datasets()', 'spine.json_object(jsonb)', 'spine.json_list(jsonb)', 'spine.json_text(jsonb)',
 		'spine.definition_members(jsonb, text)', 'spine.definition_items(jsonb)', 'spine.view_schema(text, text)',
 		'spine.item_type(text)', 'spine.envelope_names()', 'spine.json_fault(jsonb, text)',
-		'spine.shape_faults(jsonb, text, jsonb)', 'spine.head_faults(jsonb)', 'spine.list_faults(jsonb)',
+		'spine.shape_faults(jsonb, text, jsonb)', 'spine.one_or_list(text, jsonb)', 'spine.head_faults(jsonb)', 'spine.list_faults(jsonb)',
 		'spine.group_faults(jsonb)', 'spine.item_faults(jsonb)', 'spine.day_number(text)',
 		'spine.reference_faults(jsonb)', 'spine.lexical_fault(text)', 'spine.tree_fault(oid)',
 		'spine.rule_faults(jsonb)', 'spine.published_faults(jsonb)', 'spine.definition_faults(jsonb)',

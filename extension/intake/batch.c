@@ -528,8 +528,8 @@ resolve_query(const SpineGroup *group)
 	appendStringInfoString(&query,
 						   "SELECT k.n, a.patient_id, ea.patient_id, ea.episode_id, ");
 	appendStringInfoString(&query, group->parent != NULL ?
-						   "p.patient_id, p.episode_id, p.record_id IS NOT NULL, " :
-						   "NULL::uuid, NULL::uuid, NULL::bool, ");
+						   "p.patient_id, p.episode_id, p.record_id IS NOT NULL, p.event_at, " :
+						   "NULL::uuid, NULL::uuid, NULL::bool, NULL::timestamptz, ");
 	appendStringInfoString(&query,
 						   "r.known, "
 						   "coalesce(r.others, false) OR i.linked OR "
@@ -607,6 +607,7 @@ resolve(SpineBatch *batch)
 		pg_uuid_t	parent_episode;
 		bool		has_parent_patient;
 		bool		has_parent_episode;
+		Datum		parent_event;
 
 		row->has_alias = result_uuid(tuple, 2, &row->alias_patient);
 		row->has_episode_alias = result_uuid(tuple, 3, &episode_patient);
@@ -614,8 +615,14 @@ resolve(SpineBatch *batch)
 		has_parent_patient = result_uuid(tuple, 5, &parent_patient);
 		has_parent_episode = result_uuid(tuple, 6, &parent_episode);
 		row->parent_found = result_true(tuple, 7);
-		row->known_to_owner = result_true(tuple, 8);
-		row->may_be_shared = result_true(tuple, 9);
+		parent_event = SPI_getbinval(tuple, SPI_tuptable->tupdesc, 8, &isnull);
+		if (row->nulls[ENV_EVENT_AT] && !isnull)
+		{
+			row->values[ENV_EVENT_AT] = parent_event;
+			row->nulls[ENV_EVENT_AT] = false;
+		}
+		row->known_to_owner = result_true(tuple, 9);
+		row->may_be_shared = result_true(tuple, 10);
 
 		row->has_patient = true;
 		if (row->has_number_patient)

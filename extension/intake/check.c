@@ -324,18 +324,21 @@ settle_times(SpineRecord *record)
 {
 	SpineGroup *group = record->group;
 
-	if (group->event_date_item >= 0 && !record->nulls[ENV_COLUMNS + group->event_date_item])
+	for (int i = 0; i < group->nevents && record->nulls[ENV_EVENT_AT]; i++)
 	{
-		Datum		value = record->values[ENV_COLUMNS + group->event_date_item];
+		int			date_column = ENV_COLUMNS + group->events[i].date_item;
+		int			time_column = ENV_COLUMNS + group->events[i].time_item;
+		Datum		value = record->values[date_column];
 		TimestampTz event_at;
 
-		if (group->items[group->event_date_item].type == ITEM_TIMESTAMP)
+		if (record->nulls[date_column])
+			continue;
+		if (group->items[group->events[i].date_item].type == ITEM_TIMESTAMP)
 			event_at = DatumGetTimestampTz(value);
 		else
 			event_at = spine_local_timestamp(DatumGetDateADT(value),
-											 group->event_time_item >= 0 &&
-											 !record->nulls[ENV_COLUMNS + group->event_time_item] ?
-											 DatumGetTimeADT(record->values[ENV_COLUMNS + group->event_time_item]) : 0);
+											 group->events[i].time_item >= 0 && !record->nulls[time_column] ?
+											 DatumGetTimeADT(record->values[time_column]) : 0);
 		record->values[ENV_EVENT_AT] = TimestampTzGetDatum(event_at);
 		record->nulls[ENV_EVENT_AT] = false;
 	}

@@ -329,12 +329,12 @@ static void
 load_item_roles(SpineDataset *dataset)
 {
 	run_query("SELECT g->>'name', g->>'local_patient_id', g->>'nhs_number', g->>'local_episode_id',"
-			  "       g->'parent'->>'item', g->'parent'->>'group', g->'event'->>'date', g->'event'->>'time',"
+			  "       g->'parent'->>'item', g->'parent'->>'group',"
+			  "       (SELECT string_agg(concat(x.body->>'date', '+', x.body->>'time'), ',' ORDER BY n)"
+			  "          FROM spine.one_or_list('', g->'event') WITH ORDINALITY AS x(p, body, n)),"
 			  "       (SELECT string_agg(k, ',' ORDER BY n) FROM jsonb_array_elements_text(g->'key') WITH ORDINALITY AS x(k, n)),"
 			  "       (SELECT string_agg(concat(a->>'item', '+', coalesce(a->>'days', '0')), ',' ORDER BY n)"
-			  "          FROM jsonb_array_elements(CASE jsonb_typeof(g->'anchor') WHEN 'array' THEN g->'anchor'"
-			  "                                    WHEN 'object' THEN jsonb_build_array(g->'anchor') ELSE '[]' END)"
-			  "               WITH ORDINALITY AS y(a, n))"
+			  "          FROM spine.one_or_list('', g->'anchor') WITH ORDINALITY AS y(p, a, n))"
 			  "  FROM spine.dataset d, jsonb_array_elements(d.definition->'groups') WITH ORDINALITY AS e(g, o)"
 			  " WHERE d.name = $1 AND d.version = $2 ORDER BY o",
 			  dataset->name, dataset->version);
@@ -343,16 +343,15 @@ load_item_roles(SpineDataset *dataset)
 		HeapTuple	tuple = SPI_tuptable->vals[row];
 		SpineGroup *group = &dataset->groups[row];
 		char	   *parent = column(tuple, 6);
-		char	   *keys = column(tuple, 9);
-		char	   *anchors = column(tuple, 10);
+		char	   *events = column(tuple, 7);
+		char	   *keys = column(tuple, 8);
+		char	   *anchors = column(tuple, 9);
 		char	   *rest;
 
 		group->patient_item = item_or_none(group, column(tuple, 2));
 		group->nhs_number_item = item_or_none(group, column(tuple, 3));
 		group->episode_item = item_or_none(group, column(tuple, 4));
 		group->parent_item = item_or_none(group, column(tuple, 5));
-		group->event_date_item = item_or_none(group, column(tuple, 7));
-		group->event_time_item = item_or_none(group, column(tuple, 8));
 		if (group->parent_item >= 0)
 		{
 			group->parent = spine_dataset_group(dataset, parent);
@@ -361,6 +360,15 @@ load_item_roles(SpineDataset *dataset)
 		group->keys = MemoryContextAlloc(dataset->context, sizeof(int) * (group->nitems + 1));
 		for (char *key = keys ? strtok_r(keys, ",", &rest) : NULL; key; key = strtok_r(NULL, ",", &rest))
 			group->keys[group->nkeys++] = spine_group_item(group, key);
+		group->events = MemoryContextAlloc(dataset->context, sizeof(SpineEvent) * (group->nitems + 1));
+		for (char *part = events ? strtok_r(events, ",", &rest) : NULL; part; part = strtok_r(NULL, ",", &rest))
+		{
+			char	   *plus = strchr(part, '+');
+
+			*plus = '\0';
+			group->events[group->nevents].date_item = spine_group_item(group, part);
+			group->events[group->nevents++].time_item = plus[1] == '\0' ? -1 : spine_group_item(group, plus + 1);
+		}
 		group->anchors = MemoryContextAlloc(dataset->context, sizeof(SpineAnchor) * (group->nitems + 1));
 		for (char *part = anchors ? strtok_r(anchors, ",", &rest) : NULL; part; part = strtok_r(NULL, ",", &rest))
 		{

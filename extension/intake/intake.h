@@ -91,6 +91,12 @@ typedef struct SpineRule
 	ExprState  *state;			/* set when the group is first used */
 } SpineRule;
 
+typedef struct SpineEvent
+{
+	int			date_item;
+	int			time_item;		/* -1 where there is none */
+} SpineEvent;
+
 typedef struct SpineAnchor
 {
 	int			item;
@@ -124,12 +130,12 @@ typedef struct SpineGroup
 	int			nhs_number_item;
 	int			episode_item;
 	int			parent_item;
-	int			event_date_item;
-	int			event_time_item;
 	struct SpineGroup *parent;
 	bool		is_parent;		/* other groups refer to its one key item */
 	int			nkeys;
 	int		   *keys;
+	int			nevents;
+	SpineEvent *events;
 	int			nanchors;
 	SpineAnchor *anchors;
 	int			nrules;

@@ -32,10 +32,12 @@ CREATE VIEW spine.data_groups AS
 		   g.body ->> 'subject' AS subject, g.body ->> 'episode' AS episode,
 		   ARRAY(SELECT pg_catalog.jsonb_array_elements_text(g.body -> 'key')) AS key,
 		   g.body -> 'parent' ->> 'group' AS parent_group, g.body -> 'parent' ->> 'item' AS parent_item,
-		   g.body -> 'event' ->> 'date' AS event_date, g.body -> 'event' ->> 'time' AS event_time
+		   ARRAY(SELECT e ->> 'date' FROM pg_catalog.jsonb_array_elements(
+					CASE pg_catalog.jsonb_typeof(g.body -> 'event') WHEN 'array' THEN g.body -> 'event'
+						WHEN 'object' THEN pg_catalog.jsonb_build_array(g.body -> 'event') ELSE '[]' END) AS e) AS event_dates
 	  FROM spine.dataset AS d,
 		   pg_catalog.jsonb_array_elements(d.definition -> 'groups') WITH ORDINALITY AS g (body, n);
-COMMENT ON VIEW spine.data_groups IS 'The data groups of each version, in the order of the definition. key: the items that identify a record within a system.';
+COMMENT ON VIEW spine.data_groups IS 'The data groups of each version, in the order of the definition. key: the items that identify a record within a system. event_dates: the items that date it, the first one present counts.';
 
 CREATE VIEW spine.data_items AS
 	SELECT d.name AS dataset, d.version, g.body ->> 'name' AS data_group, i.n::integer AS position,

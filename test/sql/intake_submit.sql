@@ -215,9 +215,9 @@ SELECT send('family', document(
 	'{"group": "care_contact", "local_patient_id": "M1", "local_episode_id": "P1", "data": {"care_contact_id": "K1", "contact_date": "2026-02-03", "contact_time": "14:30:00"}}'));
 SELECT results_eq($$ SELECT n, outcome FROM verdict WHERE label = 'family' ORDER BY n $$,
 	$$ VALUES (1, 'accepted'), (2, 'accepted') $$, 'parents are stored first, whatever the order in the document');
-SELECT results_eq($$ SELECT a.patient_id = c.patient_id AND a.episode_id = c.episode_id, a.local_record_id COLLATE "default", c.event_at
+SELECT results_eq($$ SELECT a.patient_id = c.patient_id AND a.episode_id = c.episode_id AND a.event_at = c.event_at, a.local_record_id COLLATE "default", c.event_at
 					   FROM maternity.care_activity a, maternity.care_contact c $$,
-	$$ VALUES (true, 'A1', '2026-02-03 14:30 Europe/London'::timestamptz) $$, 'the child has patient and episode from its parent');
+	$$ VALUES (true, 'A1', '2026-02-03 14:30 Europe/London'::timestamptz) $$, 'the child has patient, episode and, with no date of its own, time from its parent');
 SELECT results_eq('SELECT DISTINCT patient_id FROM maternity.care_contact', $$ SELECT spine.patient_id('9990000018') $$,
 	'a local patient number leads to the person of the NHS number');
 
