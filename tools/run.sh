@@ -120,11 +120,8 @@ run_test() {
 }
 
 run_demo() {
-	SPINE_DEMO_KEEP=
-	[ "${1:-}" != --keep ] || SPINE_DEMO_KEEP=yes
-	export SPINE_DEMO_KEEP
-	run sh "$SPINE_SOURCE/demo/demo.sh" || return
-	if [ -n "$SPINE_DEMO_KEEP" ]; then
+	run sh "$SPINE_SOURCE/demo/demo.sh" "$@" || return
+	if [ "${1:-}" = --keep ]; then
 		keep=yes
 		say "The nodes stay. To stop them and remove what they hold: ./spine demo --stop"
 	fi
