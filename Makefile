@@ -41,7 +41,6 @@ SQL_FILES = \
 	sql/types.sql \
 	sql/core.sql \
 	sql/organisations.sql \
-	sql/datasets.sql \
 	sql/publish.sql \
 	sql/governance.sql \
 	sql/reading.sql \
