@@ -72,17 +72,21 @@ draw_mother(Journey *j, Random *r, const GeneratePlan *plan)
 	static const char *const commissioners[] = {"W2U3Z", "W2U3Z", "W2U3Z", "W2U3Z", "93C", "36L", "92A"};
 	static const char letters[] = "ABDEFGHJLNPQRSTUWXYZ";
 	int			age = spine_marginal_value(r, &age_at_booking);
+	const char *district;
+	int			inward;
 
 	nhs_number(first_slot(plan->seed, j->number), j->nhs);
 	if (random_chance(r, CHANCE_NO_NHS_NUMBER))
 		j->nhs[0] = '\0';
 	j->ethnic = spine_marginal_code(r, &ethnic_category);
-	snprintf(j->postcode, sizeof(j->postcode), "%s %d%c%c", spine_marginal_code(r, &postcode_district),
-			 random_between(r, 0, 9), letters[random_below(r, 20)], letters[random_below(r, 20)]);
+	district = spine_marginal_code(r, &postcode_district);
+	inward = random_below(r, 10 * 20 * 20);
+	snprintf(j->postcode, sizeof(j->postcode), "%s %d%c%c", district,
+			 inward / 400, letters[inward / 20 % 20], letters[inward % 20]);
 	if (random_chance(r, 20))
 		strlcpy(j->postcode, "ZZ99 3VZ", sizeof(j->postcode));
 	j->commissioner = commissioners[random_below(r, lengthof(commissioners))];
-	snprintf(j->practice, sizeof(j->practice), "E8%d%03d", random_between(r, 4, 7), random_below(r, 900));
+	snprintf(j->practice, sizeof(j->practice), "E8%04d", random_between(r, 4000, 7899));
 	if (random_chance(r, 120))
 		strlcpy(j->practice, random_chance(r, 5000) ? "V81997" : "V81999", sizeof(j->practice));
 	j->overseas = spine_marginal_code(r, &overseas_category);
@@ -96,7 +100,7 @@ draw_mother(Journey *j, Random *r, const GeneratePlan *plan)
 	j->live_births = spine_marginal_value(r, &previous_live_births);
 	j->caesareans = 0;
 	if (j->live_births > 0 && random_chance(r, CHANCE_PREVIOUS_CAESAREAN))
-		j->caesareans = random_between(r, 1, Min(j->live_births, 2));
+		j->caesareans = random_between(r, 1, smaller(j->live_births, 2));
 	j->stillbirths = random_chance(r, 60) ? 1 : 0;
 	j->losses = random_chance(r, 2200) ? random_between(r, 1, 3) : 0;
 
@@ -183,7 +187,7 @@ draw_baby(Journey *j, Random *r, const GeneratePlan *plan, int order, int gestat
 	if (j->smoker)
 		mean -= mean * 45 / 1000;
 	baby->weight = mean + (int) ((int64) mean * 125 * random_normal(r) / 1000000);
-	baby->weight = Max(baby->weight, 300);
+	baby->weight = larger(baby->weight, 300);
 
 	if (order > 0)
 		baby->presentation = random_chance(r, 7000) ? "01" : random_chance(r, 8000) ? "02" : "03";
@@ -194,7 +198,7 @@ draw_baby(Journey *j, Random *r, const GeneratePlan *plan, int order, int gestat
 
 	sick = random_chance(r, term ? CHANCE_APGAR_LOW_TERM : weeks >= 32 ? 450 : 2500);
 	baby->apgar5 = sick ? spine_marginal_value(r, &apgar_poor) : spine_marginal_value(r, &apgar_good);
-	baby->apgar1 = Max(0, baby->apgar5 - (sick ? random_between(r, 1, 3) : random_between(r, 0, 1)));
+	baby->apgar1 = larger(0, baby->apgar5 - (sick ? random_between(r, 1, 3) : random_between(r, 0, 1)));
 	if (stillborn)
 		baby->apgar1 = baby->apgar5 = 0;
 
@@ -264,7 +268,7 @@ draw_birth(Journey *j, Random *r, const GeneratePlan *plan, int gestation, bool 
 	{
 		j->babies[i].born = born;
 		/* all on the day of the first, so that their gestation is one */
-		born = Min(born + random_between(r, 1, caesarean_method(j->babies[i].method) ? 3 : 25),
+		born = smaller(born + random_between(r, 1, caesarean_method(j->babies[i].method) ? 3 : 25),
 				   (int64) day * ONE_DAY + ONE_DAY - 1);
 	}
 	j->end = j->babies[0].born;
@@ -278,7 +282,7 @@ draw_birth(Journey *j, Random *r, const GeneratePlan *plan, int gestation, bool 
 	{
 		if (!caesarean_method(j->babies[i].method))
 			continue;
-		j->caesarean = Max(j->babies[i].born - random_between(r, 4, 12), j->end);
+		j->caesarean = larger(j->babies[i].born - random_between(r, 4, 12), j->end);
 		if (i == 0)
 			j->caesarean = j->end - random_between(r, 4, 12);
 		j->decision = j->babies[i].method[0] == '7' ?
@@ -286,7 +290,7 @@ draw_birth(Journey *j, Random *r, const GeneratePlan *plan, int gestation, bool 
 			j->caesarean - random_between(r, 20, 120);
 	}
 	if (j->decision != 0)
-		j->decision = Max(j->decision, (int64) (j->booked + 1) * ONE_DAY);
+		j->decision = larger(j->decision, (int64) (j->booked + 1) * ONE_DAY);
 
 	if (j->at_home)
 		j->admitted = 0;
@@ -295,11 +299,11 @@ draw_birth(Journey *j, Random *r, const GeneratePlan *plan, int gestation, bool 
 	else if (strchr("345", j->onset[0]) != NULL)
 		j->admitted = j->labour - random_between(r, 120, 1500);
 	else if (j->labour != 0)
-		j->admitted = Min(j->labour + random_between(r, 0, 180), j->end - 15);
+		j->admitted = smaller(j->labour + random_between(r, 0, 180), j->end - 15);
 	else
 		j->admitted = j->end - random_between(r, 60, 2000);
 	if (j->admitted != 0)
-		j->admitted = Max(j->admitted, (int64) (j->booked + 1) * ONE_DAY);
+		j->admitted = larger(j->admitted, (int64) (j->booked + 1) * ONE_DAY);
 
 	j->discharged = j->end + (j->caesarean ? random_between(r, 1900, 5000) :
 							  spontaneous ? random_between(r, 420, 2300) : random_between(r, 1200, 3600));
@@ -337,8 +341,8 @@ draw_birth(Journey *j, Random *r, const GeneratePlan *plan, int gestation, bool 
 			baby->admitted = baby->born + random_between(r, 10, weeks < 34 ? 60 : 1200);
 			if (random_chance(r, weeks < 24 ? 6000 : weeks < 28 ? 1500 : weeks < 32 ? 300 : 30))
 				baby->died = baby->admitted + (int64) random_between(r, 60, 9 * ONE_DAY);
-			baby->discharged = Max(j->discharged, baby->admitted +
-								   (int64) random_between(r, 1, 5) * ONE_DAY + (int64) Max(0, 252 - gestation) * ONE_DAY * 9 / 10);
+			baby->discharged = larger(j->discharged, baby->admitted +
+								   (int64) random_between(r, 1, 5) * ONE_DAY + (int64) larger(0, 252 - gestation) * ONE_DAY * 9 / 10);
 			if (baby->died != 0)
 				baby->discharged = baby->died;
 		}
@@ -354,7 +358,7 @@ draw_stays(Journey *j, Random *r, const GeneratePlan *plan)
 	bool		moves = random_chance(r, CHANCE_MOVE);
 	int			shift = random_between(r, -5, 5);
 	int			other = plan->norganisations > 1 ? random_below(r, plan->norganisations - 1) : 0;
-	int			earliest = Max(j->booked + 14, j->lmp + 90);
+	int			earliest = larger(j->booked + 14, j->lmp + 90);
 	int			latest = (int) (j->end / ONE_DAY) - 9;
 
 	j->nstays = 1;
@@ -404,19 +408,19 @@ spine_journey_draw(Journey *j, Random *r, const GeneratePlan *plan, int pregnanc
 	stillborn = random_chance(r, CHANCE_STILLBIRTH);
 	gestation = spine_marginal_value(r, j->fetuses > 1 || stillborn ? &gestation_at_birth_multiple : &gestation_at_birth);
 	if (stillborn)
-		gestation = Max(gestation, 168);
+		gestation = larger(gestation, 168);
 
 	do
 		booking = spine_marginal_value(r, &gestation_at_booking);
 	while (booking > gestation - 7 || (lost && booking > 140));
 	j->lmp = j->booked - booking;
 	j->lmp_told = j->lmp + random_between(r, -4, 4);
-	j->first_contact = j->booked - random_between(r, 0, Min(21, booking - 28));
+	j->first_contact = j->booked - random_between(r, 0, smaller(21, booking - 28));
 	j->late_reason = booking > 90 ? spine_marginal_code(r, &late_booking_reason) : NULL;
 
 	if (lost)
 	{
-		int			day = j->lmp + random_between(r, booking + 3, Min(booking + 50, 167));
+		int			day = j->lmp + random_between(r, booking + 3, smaller(booking + 50, 167));
 
 		j->lost = random_below(r, CHANCE_LOSS_AFTER_BOOKING + CHANCE_TERMINATION) < CHANCE_TERMINATION ? "O04.9" : "O03.9";
 		j->nbabies = 0;

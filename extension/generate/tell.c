@@ -282,7 +282,7 @@ tell_scan(Work *w, const Journey *j, Stay *stay, int64 when)
 		char		fetus[48];
 
 		begin_pregnancy(w, j, stay, "dating_scan", when);
-		put_date(w, "scan_offer_date", 0, Max(day - 10, (int) (stay->booked / ONE_DAY)));
+		put_date(w, "scan_offer_date", 0, larger(day - 10, (int) (stay->booked / ONE_DAY)));
 		put(w, "scan_offer_status", ITEM_CODE, "03");
 		put_date(w, "scan_date", 0, day);
 		put_number(w, "scan_gestation", day - (stay->edd - 280));
@@ -422,7 +422,7 @@ tell_activity(Work *w, Stay *stay, const char *contact, int64 when, const Activi
 	begin_child(w, stay, "care_activity", when, "care_contact_id", contact);
 	w->parent = activity->tool != NULL;
 	strlcpy(w->local_record, id, sizeof(w->local_record));
-	put(w, "care_activity_id", ITEM_MANDATORY, id);
+	put(w, "care_activity_id", 0, id);
 	put_staff(w, "care_professional_id", 'M');
 	put_number(w, "activity_duration", 5 * random_between(&w->random, 1, 6));
 	if (activity->procedure)
@@ -473,7 +473,7 @@ tell_contact(Work *w, const Journey *j, Stay *stay, int64 when, int weeks, bool 
 	begin_mother(w, j, stay, "care_contact", told, id);
 	strlcpy(w->local_episode, stay->pregnancy, sizeof(w->local_episode));
 	w->parent = true;
-	put(w, "care_contact_id", ITEM_MANDATORY, id);
+	put(w, "care_contact_id", 0, id);
 	put(w, "pregnancy_id", ITEM_FREE, stay->pregnancy);
 	put_date(w, "contact_date", ITEM_MANDATORY | ITEM_BEGIN, (int) (when / ONE_DAY));
 	put_time(w, "contact_time", when);
@@ -559,7 +559,7 @@ tell_spell(Work *w, const Journey *j, Stay *stay, int64 from, int64 until, const
 	char		ward[16];
 	int			begin = (int) (from / ONE_DAY);
 	int			end = (int) (until / ONE_DAY);
-	int64		moved = delivery ? Min(j->end + random_between(r, 90, 240), until - 30) : until;
+	int64		moved = delivery ? smaller(j->end + random_between(r, 90, 240), until - 30) : until;
 
 	snprintf(id, sizeof(id), "S%s-%d", stay->pregnancy + 5, ++stay->spells);
 	site(w->plan, stay->organisation, code, sizeof(code));
@@ -567,7 +567,7 @@ tell_spell(Work *w, const Journey *j, Stay *stay, int64 from, int64 until, const
 	begin_mother(w, j, stay, "hospital_spell", until, id);
 	strlcpy(w->local_episode, stay->pregnancy, sizeof(w->local_episode));
 	w->parent = true;
-	put(w, "hospital_spell_id", ITEM_MANDATORY, id);
+	put(w, "hospital_spell_id", 0, id);
 	put(w, "pregnancy_id", ITEM_FREE, stay->pregnancy);
 	put_date(w, "spell_start_date", ITEM_MANDATORY | ITEM_BEGIN, begin);
 	put_time(w, "spell_start_time", from);
@@ -620,7 +620,7 @@ tell_labour(Work *w, const Journey *j, Stay *stay, const char *id, int64 when, b
 	begin_mother(w, j, stay, "labour_delivery", when, id);
 	strlcpy(w->local_episode, stay->pregnancy, sizeof(w->local_episode));
 	w->parent = true;
-	put(w, "labour_delivery_id", ITEM_MANDATORY, id);
+	put(w, "labour_delivery_id", 0, id);
 	put(w, "pregnancy_id", ITEM_FREE, stay->pregnancy);
 	put_site(w, "intrapartum_site", j->babies[0].place);
 	put(w, "intrapartum_setting", ITEM_CODE, j->babies[0].place);
@@ -734,7 +734,7 @@ tell_baby(Work *w, const Journey *j, Stay *stay, int n, const char *labour, int6
 	strlcpy(w->local_record, baby->lpid, sizeof(w->local_record));
 	w->parent = true;
 	put(w, "baby_local_id", 0, baby->lpid);
-	put(w, "labour_delivery_id", ITEM_MANDATORY | ITEM_PARENT, labour);
+	put(w, "labour_delivery_id", ITEM_MANDATORY, labour);
 	put(w, "baby_local_id_organisation", 0, w->plan->organisations[stay->organisation]);
 	put_date(w, "baby_birth_date", ITEM_MANDATORY | ITEM_BEGIN, (int) (baby->born / ONE_DAY));
 	put_time(w, "baby_birth_time", baby->born);
@@ -792,7 +792,7 @@ tell_baby_activity(Work *w, const Baby *baby, Stay *stay, int64 when, bool numbe
 	begin_baby(w, baby, stay, "baby_activity", when, numbered);
 	w->parent = activity->tool != NULL;
 	strlcpy(w->local_record, id, sizeof(w->local_record));
-	put(w, "baby_activity_id", ITEM_MANDATORY, id);
+	put(w, "baby_activity_id", 0, id);
 	put(w, "baby_local_id", 0, baby->lpid);
 	put_date(w, "baby_intervention_date", ITEM_MANDATORY, (int) (when / ONE_DAY));
 	put_time(w, "baby_intervention_time", when);
@@ -833,7 +833,7 @@ tell_neonatal(Work *w, const Journey *j, const Baby *baby, Stay *stay, bool numb
 	const char *diagnosis = preterm ? "P22.0" : diagnoses[random_below(&w->random, lengthof(diagnoses))];
 	char		code[16];
 
-	begin_baby(w, baby, stay, "neonatal_admission", Max(baby->admitted, told), numbered);
+	begin_baby(w, baby, stay, "neonatal_admission", larger(baby->admitted, told), numbered);
 	put(w, "baby_local_id", 0, baby->lpid);
 	put_date(w, "neonatal_transfer_date", ITEM_MANDATORY, (int) (baby->admitted / ONE_DAY));
 	put_time(w, "neonatal_transfer_time", baby->admitted);
@@ -842,7 +842,7 @@ tell_neonatal(Work *w, const Journey *j, const Baby *baby, Stay *stay, bool numb
 	put_yes(w, "neonatal_critical_care_indicator", baby->critical);
 	end_record(w);
 
-	begin_baby(w, baby, stay, "neonatal_provisional_diagnosis", Max(baby->admitted, told) + 30, numbered);
+	begin_baby(w, baby, stay, "neonatal_provisional_diagnosis", larger(baby->admitted, told) + 30, numbered);
 	put(w, "baby_local_id", 0, baby->lpid);
 	put(w, "diagnosis_scheme", ITEM_MANDATORY | ITEM_CODE, "02");
 	put(w, "provisional_diagnosis_code", ITEM_MANDATORY | ITEM_FREE, diagnosis);
@@ -851,7 +851,7 @@ tell_neonatal(Work *w, const Journey *j, const Baby *baby, Stay *stay, bool numb
 
 	for (int i = 0; i < (preterm ? 2 : 1); i++)
 	{
-		begin_baby(w, baby, stay, "neonatal_diagnosis", Max(baby->discharged - 30, told + 31), numbered);
+		begin_baby(w, baby, stay, "neonatal_diagnosis", larger(baby->discharged - 30, told + 31), numbered);
 		put(w, "baby_local_id", 0, baby->lpid);
 		put(w, "diagnosis_scheme", ITEM_MANDATORY | ITEM_CODE, "02");
 		put(w, "diagnosis_code", ITEM_MANDATORY | ITEM_FREE, i == 0 ? diagnosis : "P07.3");
@@ -888,6 +888,7 @@ tell_birth(Work *w, Journey *j, Stay *stay)
 	{
 		Baby	   *baby = &j->babies[i];
 		bool		numbered = baby->nhs[0] != '\0' && !baby->number_later;
+		int64		when;
 
 		any_staff(w, stay->organisation, strchr("2346789", baby->method[0]) ? 'O' : 'M',
 				  baby->professional, sizeof(baby->professional));
@@ -913,7 +914,8 @@ tell_birth(Work *w, Journey *j, Stay *stay)
 			tell_baby(w, j, stay, i, labour, baby->died + 120, true);
 			continue;
 		}
-		tell_baby_activity(w, baby, stay, baby->born + random_between(r, 360, 2800), numbered, &(Activity)
+		when = baby->born + random_between(r, 360, 2800);
+		tell_baby_activity(w, baby, stay, when, numbered, &(Activity)
 						   {
 							   .procedure = random_chance(r, 8500) ? "446077009" : "413083006"
 						   }, false);
@@ -921,8 +923,8 @@ tell_birth(Work *w, Journey *j, Stay *stay)
 						   {
 							   .procedure = "988351000000107"
 						   }, false);
-		tell_baby(w, j, stay, i, labour, Max(baby->discharged, told + 60), true);
-		tell_baby_activity(w, baby, stay, Max(Max(baby->born + (int64) 5 * ONE_DAY, baby->discharged + 90), told + 90), true, &(Activity)
+		tell_baby(w, j, stay, i, labour, larger(baby->discharged, told + 60), true);
+		tell_baby_activity(w, baby, stay, larger(larger(baby->born + (int64) 5 * ONE_DAY, baby->discharged + 90), told + 90), true, &(Activity)
 						   {
 							   .procedure = "61594008"
 						   }, true);
@@ -930,8 +932,8 @@ tell_birth(Work *w, Journey *j, Stay *stay)
 
 	if (j->admitted != 0)
 	{
-		tell_labour(w, j, stay, labour, Max(j->discharged, told + 30), true);
-		tell_spell(w, j, stay, j->admitted, Max(j->discharged, told + 30), j->babies[0].method[0] == '7' ? "11" : "31",
+		tell_labour(w, j, stay, labour, larger(j->discharged, told + 30), true);
+		tell_spell(w, j, stay, j->admitted, larger(j->discharged, told + 30), j->babies[0].method[0] == '7' ? "11" : "31",
 				   "1", true);
 	}
 	if (strchr("34", j->babies[0].method[0]) && j->loss_ml >= 1500)
@@ -954,7 +956,7 @@ tell_contacts(Work *w, const Journey *j, Stay *stay)
 		int			day = spine_journey_weekday(j->lmp + schedule[i] * 7 + random_between(&w->random, -3, 3));
 		int64		when = (int64) day * ONE_DAY + 5 * random_between(&w->random, 9 * 12, 16 * 12);
 
-		if (when > stay->booked + 10 * ONE_DAY && when < Min(stay->until, j->end - 2 * ONE_DAY))
+		if (when > stay->booked + 10 * ONE_DAY && when < smaller(stay->until, j->end - 2 * ONE_DAY))
 			tell_contact(w, j, stay, when, schedule[i], false);
 	}
 	if (j->nbabies > 0 && !stay->transferred_out)
@@ -974,7 +976,7 @@ static void
 tell_stay(Work *w, Journey *j, Stay *stay)
 {
 	Random	   *r = &w->random;
-	int64		limit = Min(stay->until, j->end - 3 * ONE_DAY);
+	int64		limit = smaller(stay->until, j->end - 3 * ONE_DAY);
 	int64		when;
 	int			day;
 
@@ -994,7 +996,8 @@ tell_stay(Work *w, Journey *j, Stay *stay)
 	if (!stay->transferred_in)
 	{
 		/* at 11 to 14 weeks, or soon after a late booking */
-		day = spine_journey_weekday(Max(j->lmp + random_between(r, 80, 96), (int) (stay->booked / ONE_DAY) + random_between(r, 1, 9)));
+		day = j->lmp + random_between(r, 80, 96);
+		day = spine_journey_weekday(larger(day, stay->booked / ONE_DAY + random_between(r, 1, 9)));
 		when = (int64) day * ONE_DAY + 5 * random_between(r, 9 * 12, 16 * 12);
 		if (when < limit && day - j->lmp <= 195 && random_chance(r, 9850))
 			tell_scan(w, j, stay, when);
@@ -1087,14 +1090,15 @@ spine_tell_organisation(const GeneratePlan *plan, int organisation, GeneratedRec
 		for (int n = 1; n <= staff[i].n; n++)
 		{
 			char		registration[16];
+			int			number = random_below(&w.random, 20 * 10 * 10000);
 
 			snprintf(id, sizeof(id), "%s%c%02d", code, staff[i].letter, n);
-			snprintf(registration, sizeof(registration), "%02d%c%04dE", 80 + random_below(&w.random, 20),
-					 "ABCDEFGHIJ"[random_below(&w.random, 10)], random_below(&w.random, 10000));
+			snprintf(registration, sizeof(registration), "%02d%c%04dE", 80 + number / 100000,
+					 'A' + number / 10000 % 10, number % 10000);
 			begin_record(&w, "staff", organisation, now + 1);
 			w.parent = true;
 			strlcpy(w.local_record, id, sizeof(w.local_record));
-			put(&w, "care_professional_id", ITEM_MANDATORY, id);
+			put(&w, "care_professional_id", 0, id);
 			put(&w, "registration_body", ITEM_CODE, staff[i].body);
 			put(&w, "registration_number", ITEM_FREE, registration);
 			put(&w, "staff_group", 0, staff[i].staff_group);

@@ -1,7 +1,8 @@
 -- The generator: the same for the same seed, all groups, plausible figures, faults that intake finds.
 \ir setup.psql
 SET TimeZone = 'UTC';
-SELECT plan(58);
+SET jit = off;
+SELECT plan(56);
 
 -- ---- the same for the same arguments, whatever the batch ----
 
@@ -32,7 +33,7 @@ SELECT is(
 	(SELECT string_agg(DISTINCT n::text, ',') FROM (SELECT row_number() OVER (ORDER BY n) - n AS n FROM spine.generate(20)) AS numbered),
 	'0', 'n counts the rows from 1');
 -- what every machine must give: changes only with the generator
-SELECT is(pg_temp.digest(1, 100, 1, 0.02), '5b7b0f6ca6c8677ae929dc8983bb3b01', 'the known digest of 100 pregnancies');
+SELECT is(pg_temp.digest(1, 100, 1, 0.02), '2771e136d482759db2309d186f3d1579', 'the known digest of 100 pregnancies');
 
 -- ---- documents ----
 
@@ -90,7 +91,7 @@ SELECT lives_ok('SELECT nhs_number::spine.nhs_number FROM made WHERE fault IS NU
 	'and has a valid check digit');
 SELECT throws_ok($$SELECT nhs_number::spine.nhs_number FROM made WHERE fault = 'check digit' AND data_group = 'care_contact'$$, '22P02',
 	NULL, 'where that is not the fault');
-SELECT is((SELECT count(*) FROM (SELECT nhs_number FROM made WHERE fault IS NULL AND data_group IN ('mother', 'baby')
+SELECT is((SELECT count(*) FROM (SELECT nhs_number FROM made WHERE fault IS NULL AND data_group IN ('mother', 'baby') AND nhs_number IS NOT NULL
 		GROUP BY nhs_number HAVING count(DISTINCT pregnancy) > 1) AS shared), 0::bigint, 'no number belongs to two pregnancies');
 SELECT is((SELECT count(*) FROM (SELECT organisation, data_group, id FROM made WHERE pregnancy IS NOT NULL
 		GROUP BY organisation, data_group, id HAVING count(DISTINCT pregnancy) > 1) AS shared), 0::bigint,
