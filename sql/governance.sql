@@ -571,7 +571,7 @@ DECLARE
 	the_one record;
 	speaker text;
 BEGIN
-	IF coalesce(btrim(end_agreement.reason), '') = '' THEN
+	IF coalesce(end_agreement.reason, '') !~ '[^[:space:]]' THEN
 		RAISE EXCEPTION 'a reason must be given' USING ERRCODE = 'null_value_not_allowed';
 	END IF;
 	the_one := spine.agreement_one(end_agreement.name, end_agreement.version, NULL);

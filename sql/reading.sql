@@ -54,7 +54,7 @@ BEGIN
 			USING ERRCODE = 'invalid_parameter_value',
 				  HINT = 'Reporting and commissioning read no single record.';
 	END IF;
-	IF coalesce(btrim(reason), '') = '' THEN
+	IF coalesce(reason, '') !~ '[^[:space:]]' THEN
 		RAISE EXCEPTION 'a reason must be given' USING ERRCODE = 'null_value_not_allowed';
 	END IF;
 
@@ -246,7 +246,7 @@ BEGIN
 		RAISE EXCEPTION 'permission denied: this is for a clinician or a clinical system'
 			USING ERRCODE = 'insufficient_privilege';
 	END IF;
-	IF coalesce(btrim(refer.reason), '') = '' THEN
+	IF coalesce(refer.reason, '') !~ '[^[:space:]]' THEN
 		RAISE EXCEPTION 'a reason must be given' USING ERRCODE = 'null_value_not_allowed';
 	END IF;
 	IF NOT EXISTS (SELECT FROM spine.organisation o
