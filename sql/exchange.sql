@@ -619,7 +619,7 @@ COMMENT ON FUNCTION spine.receive_position() IS
 
 -- The set of rows of one table, by one statement each; raises where any of them cannot be applied.
 -- whole: a full send, in which the owner's word counts even when its revision went back.
-CREATE FUNCTION spine.receive_set(the_relation text, contents jsonb, whole boolean) RETURNS void
+CREATE FUNCTION spine.receive_set(sender text, the_relation text, contents jsonb, whole boolean) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 	AS $$
@@ -628,6 +628,7 @@ DECLARE
 	columns text;
 	newer text;
 	known text[];
+	rewound bigint;
 BEGIN
 	SELECT * INTO STRICT the_table FROM spine.exchange_tables(the_relation);
 	SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum),
@@ -644,6 +645,20 @@ BEGIN
 		RETURN;
 	END IF;
 
+	IF whole THEN
+		-- only a node that lost transactions says less, or another thing under the same revision
+		EXECUTE format(
+			'SELECT count(*) FROM %1$s t JOIN jsonb_populate_recordset(NULL::%1$s, $1) r USING (%2$I) '
+			'WHERE t.revision > r.revision '
+			'OR (t.revision = r.revision AND to_jsonb(t.*) - ''audience'' <> to_jsonb(r.*) - ''audience'')',
+			the_table.class, the_table.id_column)
+			INTO rewound USING contents;
+		IF rewound > 0 THEN
+			PERFORM spine.note_incident('revision_went_back', sender,
+				jsonb_build_object('relation', the_relation, 'records', rewound));
+		END IF;
+	END IF;
+
 	IF the_table.is_group THEN
 		-- a local id that another record of this owner held here: the owner has given it away
 		EXECUTE format(
@@ -657,7 +672,7 @@ BEGIN
 		'ON CONFLICT (%3$I) DO UPDATE SET (%2$s) = ROW (%4$s) '
 		'WHERE t.revision < EXCLUDED.revision '
 		'OR (t.revision = EXCLUDED.revision AND t.audience IS DISTINCT FROM EXCLUDED.audience) '
-		'OR ($2 AND t.revision > EXCLUDED.revision)',
+		'OR ($2 AND to_jsonb(t.*) <> to_jsonb(EXCLUDED.*))',
 		the_table.class, columns, the_table.id_column, newer)
 		USING contents, whole;
 
@@ -680,9 +695,9 @@ BEGIN
 	END IF;
 END
 $$;
-ALTER FUNCTION spine.receive_set(text, jsonb, boolean) OWNER TO spine_owner;
-REVOKE EXECUTE ON FUNCTION spine.receive_set(text, jsonb, boolean) FROM PUBLIC;
-COMMENT ON FUNCTION spine.receive_set(text, jsonb, boolean) IS 'Applies rows of one table.';
+ALTER FUNCTION spine.receive_set(text, text, jsonb, boolean) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.receive_set(text, text, jsonb, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION spine.receive_set(text, text, jsonb, boolean) IS 'Applies rows of one table.';
 
 -- All rows of one table: as a set, and when that fails one by one; a row that fails is set aside.
 -- Returns how many were.
@@ -695,7 +710,6 @@ DECLARE
 	one jsonb;
 	faults integer := 0;
 	foreign_ids uuid[];
-	rewound bigint;
 	sqlstate_found text;
 BEGIN
 	SELECT * INTO the_table FROM spine.exchange_tables(the_relation);
@@ -756,19 +770,8 @@ BEGIN
 		RETURN faults;
 	END IF;
 
-	IF whole THEN
-		EXECUTE format('SELECT count(*) FROM %s t JOIN jsonb_array_elements($1) e ON (e ->> %L)::uuid = t.%I '
-					   'WHERE t.revision > (e ->> ''revision'')::bigint',
-					   the_table.class, the_table.id_column, the_table.id_column)
-			INTO rewound USING contents;
-		IF rewound > 0 THEN
-			PERFORM spine.note_incident('revision_went_back', sender,
-				jsonb_build_object('relation', the_relation, 'records', rewound));
-		END IF;
-	END IF;
-
 	BEGIN
-		PERFORM spine.receive_set(the_relation, contents, whole);
+		PERFORM spine.receive_set(sender, the_relation, contents, whole);
 		DELETE FROM spine.receive_fault f USING jsonb_array_elements(contents) e
 			WHERE f.relation = the_relation AND f.node = sender AND f.record_id = (e ->> the_table.id_column)::uuid;
 		RETURN faults;
@@ -782,7 +785,7 @@ BEGIN
 	FOR one IN SELECT e FROM jsonb_array_elements(contents) e
 	LOOP
 		BEGIN
-			PERFORM spine.receive_set(the_relation, jsonb_build_array(one), whole);
+			PERFORM spine.receive_set(sender, the_relation, jsonb_build_array(one), whole);
 			DELETE FROM spine.receive_fault f
 				WHERE f.relation = the_relation AND f.node = sender AND f.record_id = (one ->> the_table.id_column)::uuid;
 		EXCEPTION WHEN OTHERS THEN

@@ -61,6 +61,7 @@ sub restart
 sub same_and_once
 {
 	my ($name) = @_;
+	$_->poll_query_until('spine', 'SELECT true') for $ryj, $rqm;
 	ok(wait_equal($ryj, $rqm, 60), "$name: the sets are equal");
 	is($rqm->sql('SELECT count(*) FROM spine.receive_fault'), 0, "$name: nothing was set aside");
 	return;
@@ -70,7 +71,7 @@ for my $round (1 .. $rounds)
 {
 	my $pid = courier_pid($ryj);
 	stream(2, sub { kill 'KILL', $pid });
-	ok($ryj->wait_for("SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'spine courier' AND pid <> $pid", 't', 30),
+	ok($ryj->poll_query_until('spine', "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'spine courier' AND pid <> $pid"),
 		'a killed courier is replaced') if $round == 1;
 	same_and_once("courier killed ($round)");
 
@@ -161,14 +162,14 @@ is($rqm->sql('SELECT cardinality(past_epochs) FROM spine.link_received'), 1, 'al
 
 # A dump of the sender restored elsewhere is another cluster: everything is sent again, nothing twice.
 my $dump = $ryj->basedir . '/dump.sql';
-$ryj->command_ok([ 'pg_dump', '-f', $dump, $ryj->connstr('spine') ], 'a dump of a connected node');
+command_ok([ 'pg_dump', '-f', $dump, $ryj->connstr('spine') ], 'a dump of a connected node');
 my $copy = SpineNode->new('copy', start => 0, conf => 'spine.courier_interval = 200ms');
 $ryj->stop('fast');
 $copy->start;
 $copy->safe_psql('postgres', 'CREATE DATABASE spine');
 $copy->safe_psql('postgres', "CREATE ROLE $_ NOLOGIN") for qw(spine_owner spine_reader spine_member spine_supplier spine_governor spine_operator spine_neighbour);
 $copy->safe_psql('postgres', 'CREATE ROLE node_rqm LOGIN');
-$copy->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, $copy->connstr('spine') ], 'restores into a fresh cluster');
+command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, $copy->connstr('spine') ], 'restores into a fresh cluster');
 put($copy, 'from the copy');
 ok(wait_equal($copy, $rqm, 60), 'which takes the node\'s place');
 is($rqm->sql('SELECT count(*) FROM spine.receive_fault'), 0, 'with nothing set aside');
