@@ -1,7 +1,7 @@
 -- Agreements: the document, the steps of its life, and the rules that it compiles to.
 \ir setup.psql
 \ir as_role.psql
-SELECT plan(87);
+SELECT plan(89);
 SELECT two_trusts('agreements') \g /dev/null
 SELECT make_roles('agreements_ras_governor') \g /dev/null
 SELECT spine.host_organisation('RAS'), spine.add_member('agreements_ras_governor', 'RAS', 'governor') \g /dev/null
@@ -58,6 +58,12 @@ SELECT is(faults(d), f, n) FROM (VALUES
 	(document('{}', '{"x": 1, "note": 1}'), 'clauses[0].x: is not a known key; clauses[0].note: must be a text', 'an unknown key in a clause'),
 	(document(jsonb_build_object('description', repeat('x', 262144))), '$: is longer than 262144 bytes', 'a document without end')
 ) AS t (d, f, n);
+
+SELECT is(faults(pg_read_file(:'source' || '/policies/maternity-direct-care.json')::jsonb), NULL, 'the model agreement has no fault');
+SELECT is_empty(format($$
+	SELECT g FROM jsonb_path_query(%L::jsonb, '$.clauses[*].groups[*]') g
+	 WHERE g #>> '{}' NOT IN (SELECT data_group FROM spine.published_groups() WHERE dataset = 'maternity')
+$$, pg_read_file(:'source' || '/policies/maternity-direct-care.json')), 'and names no data group that there is not');
 
 -- proposing
 

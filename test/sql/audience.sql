@@ -43,7 +43,7 @@ SELECT is((SELECT count(*) FROM spine.history), 0::bigint, 'and no history is wr
 
 SELECT is(spine.reaudience(ARRAY[who('9990000018'), who('9990000026')]), 0::bigint, 'computed again, nothing changes');
 SELECT is(spine.reaudience_rules('RYJ', 'maternity', 'booking'), 0::bigint, 'neither way');
-UPDATE maternity.booking SET audience = '{XXX:care}' WHERE owner = 'RYJ';
+UPDATE maternity.booking SET audience = '{X99:care}' WHERE owner = 'RYJ';
 SELECT is(spine.reaudience(ARRAY[who('9990000018')]), 1::bigint, 'a wrong one is mended, of the patient named');
 SELECT is(spine.reaudience_rules('RYJ', 'maternity', 'booking'), 1::bigint, 'and of the rest by the other way');
 SELECT is(spine.reaudience_rules('R1K', 'maternity', 'booking'), 0::bigint, 'an owner who is not hosted here is not ours to compute');
