@@ -348,12 +348,14 @@ BEGIN
 		 ORDER BY 1, 2, 3
 	LOOP
 		touched := touched + spine.reaudience_rules(changed.from_organisation, changed.dataset, changed.data_group);
+		INSERT INTO spine.unsettled (owner, dataset, data_group)
+			VALUES (changed.from_organisation, changed.dataset, changed.data_group);
 	END LOOP;
 	RETURN touched;
 END
 $fn$;
 COMMENT ON FUNCTION spine.compile_agreements() IS
-	'Brings spine.sharing_rule in line with the agreements in force at this moment, and the audiences with it. Returns the number of records whose audience changed. Called by triggers, and by the courier when an agreement''s time begins or ends.';
+	'Brings spine.sharing_rule in line with the agreements in force at this moment, and the audiences with it. Returns the number of records whose audience changed. Called by triggers, and by spine.settle_audiences() when an agreement''s time begins or ends.';
 
 CREATE FUNCTION spine.agreements_are_due() RETURNS boolean
 	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
@@ -780,6 +782,7 @@ BEGIN
 	END IF;
 	IF affected <> '{}' THEN
 		PERFORM spine.reaudience(affected);
+		INSERT INTO spine.unsettled (patients) VALUES (affected);
 	END IF;
 	RETURN NULL;
 END
@@ -809,6 +812,7 @@ BEGIN
 	END IF;
 	IF affected <> '{}' THEN
 		PERFORM spine.reaudience(affected);
+		INSERT INTO spine.unsettled (patients) VALUES (affected);
 	END IF;
 	RETURN NULL;
 END
@@ -816,13 +820,71 @@ $fn$;
 COMMENT ON FUNCTION spine.identity_changed() IS
 	'AFTER STATEMENT trigger on spine.identity_link: a link or its end changes whose relationships count for a record.';
 
+CREATE FUNCTION spine.oldest_snapshot() RETURNS xid8
+	LANGUAGE c VOLATILE PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'spine_oldest_snapshot';
+COMMENT ON FUNCTION spine.oldest_snapshot() IS
+	'What transactions before this one have committed, every snapshot in use sees.';
+
+/*
+ * A record that is written while a relationship or a rule changes may be given the audience of before: its
+ * transaction does not see the change, nor the change the record. Intake takes no lock for this. The
+ * records are looked at again instead: soon, which finds nearly all of them, and for certain when (1)
+ * no snapshot is left that does not see the change and (2) every transaction that then ran has ended.
+ */
+CREATE FUNCTION spine.settle_audiences() RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+DECLARE
+	waiting spine.unsettled;
+	certain boolean;
+	touched bigint := 0;
+BEGIN
+	IF spine.agreements_are_due() THEN
+		touched := spine.compile_agreements();
+	END IF;
+	IF NOT EXISTS (SELECT FROM spine.unsettled) THEN
+		RETURN touched;
+	END IF;
+	UPDATE spine.unsettled u SET horizon = pg_snapshot_xmax(pg_current_snapshot())
+	 WHERE u.horizon IS NULL AND u.changed_by < spine.oldest_snapshot();
+	FOR waiting IN
+		SELECT * FROM spine.unsettled u
+		 WHERE u.changed_by IS DISTINCT FROM pg_current_xact_id_if_assigned()
+		   AND (NOT u.looked_again
+				OR u.horizon <= pg_snapshot_xmin(pg_current_snapshot())
+				-- restored from another cluster, where transactions were counted otherwise
+				OR u.changed_by >= pg_snapshot_xmax(pg_current_snapshot()))
+		 ORDER BY u.unsettled_id
+		   FOR UPDATE SKIP LOCKED
+	LOOP
+		IF waiting.patients IS NOT NULL THEN
+			touched := touched + spine.reaudience(waiting.patients);
+		ELSE
+			touched := touched + spine.reaudience_rules(waiting.owner, waiting.dataset, waiting.data_group);
+		END IF;
+		certain := coalesce(waiting.horizon <= pg_snapshot_xmin(pg_current_snapshot()), false)
+				   OR waiting.changed_by >= pg_snapshot_xmax(pg_current_snapshot());
+		IF certain THEN
+			DELETE FROM spine.unsettled u WHERE u.unsettled_id = waiting.unsettled_id;
+		ELSE
+			UPDATE spine.unsettled u SET looked_again = true WHERE u.unsettled_id = waiting.unsettled_id;
+		END IF;
+	END LOOP;
+	RETURN touched;
+END
+$fn$;
+COMMENT ON FUNCTION spine.settle_audiences() IS
+	'What the courier does about audiences from time to time: agreements that begin or end with time, and records written while a relationship or a rule changed. Returns the number of records whose audience changed.';
+
 DO $rights$
 DECLARE
 	definer text;
 	internal text;
 BEGIN
 	FOREACH definer IN ARRAY ARRAY[
-		'spine.compile_agreements()', 'spine.agreements_are_due()', 'spine.agreements_changed()',
+		'spine.compile_agreements()', 'spine.settle_audiences()', 'spine.agreements_are_due()', 'spine.agreements_changed()',
 		'spine.propose_agreement(jsonb)', 'spine.sign_agreement(text, integer, bytea)',
 		'spine.publish_agreement(text, integer)', 'spine.end_agreement(text, integer, text)',
 		'spine.relationship_changed()', 'spine.identity_changed()']
@@ -838,7 +900,7 @@ BEGIN
 		'spine.agreement_say(text, integer, text, text, jsonb, bytea, text[], text)',
 		'spine.linked_patients(uuid)', 'spine.audience(text, text, text, uuid)', 'spine.reaudience(uuid[])',
 		'spine.reaudience_rules(text, text, text)', 'spine.relationship_audience(text, text)',
-		'spine.reaudience_relationships(text[])', 'spine.relationship_fill()', 'spine.affected_by(uuid[], text[])']
+		'spine.reaudience_relationships(text[])', 'spine.oldest_snapshot()', 'spine.relationship_fill()', 'spine.affected_by(uuid[], text[])']
 	LOOP
 		EXECUTE pg_catalog.format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', internal);
 		EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO spine_owner', internal);

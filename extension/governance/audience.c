@@ -8,17 +8,22 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
+#include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "storage/procarray.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/uuid.h"
+#include "utils/xid8.h"
 
 #include "governance.h"
 
@@ -35,6 +40,7 @@ static GroupPlans *groups = NULL;
 static int	ngroups = 0;
 
 PG_FUNCTION_INFO_V1(spine_reaudience);
+PG_FUNCTION_INFO_V1(spine_oldest_snapshot);
 
 static void
 dataset_changed(Datum arg, Oid relid)
@@ -195,4 +201,28 @@ spine_reaudience(PG_FUNCTION_ARGS)
 		elog(ERROR, "SPI_finish failed");
 	spine_owner_leave(&owner);
 	PG_RETURN_INT64(changed);
+}
+
+/*
+ * spine.oldest_snapshot() returns xid8: every snapshot in use sees what transactions
+ * before this one have committed. SQL cannot tell it without the right to look at others' sessions.
+ */
+Datum
+spine_oldest_snapshot(PG_FUNCTION_ARGS)
+{
+	Relation	relation;
+	TransactionId oldest;
+	FullTransactionId next;
+	uint32		epoch;
+
+	/* that of a plain table: a logical slot may hold back the catalogs for long */
+	relation = table_open(get_relname_relid("dataset", get_namespace_oid("spine", false)), AccessShareLock);
+	oldest = GetOldestNonRemovableTransactionId(relation);
+	table_close(relation, AccessShareLock);
+
+	next = ReadNextFullTransactionId();
+	epoch = EpochFromFullTransactionId(next);
+	if (oldest > XidFromFullTransactionId(next))
+		epoch--;
+	PG_RETURN_FULLTRANSACTIONID(FullTransactionIdFromEpochAndXid(epoch, oldest));
 }

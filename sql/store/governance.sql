@@ -52,6 +52,20 @@ CREATE TABLE spine.relationship (
 CREATE UNIQUE INDEX relationship_one ON spine.relationship (patient_id, organisation, kind, owner) WHERE until IS NULL;
 COMMENT ON TABLE spine.relationship IS 'Why an organisation may see a patient. owner is the organisation that recorded it.';
 
+CREATE TABLE spine.unsettled (
+	unsettled_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	patients uuid[],
+	owner text,
+	dataset text,
+	data_group text,
+	at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	changed_by xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
+	looked_again boolean NOT NULL DEFAULT false,
+	horizon xid8,
+	CHECK ((patients IS NULL) = (owner IS NOT NULL AND dataset IS NOT NULL AND data_group IS NOT NULL))
+);
+COMMENT ON TABLE spine.unsettled IS 'Changes of relationships and rules whose records are looked at once more when every transaction that could not see them has ended. changed_by: the transaction that made the change; horizon: the last of those.';
+
 CREATE TABLE spine.access_log (
 	access_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
