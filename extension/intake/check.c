@@ -8,11 +8,14 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "executor/executor.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
+#include "utils/elog.h"
 #include "utils/numeric.h"
+#include "utils/resowner.h"
 
 #include "intake/intake.h"
 #include "intake/local_time.h"
@@ -354,13 +357,10 @@ settle_times(SpineRecord *record)
 }
 
 static void
-check_rules(SpineRecord *record)
+evaluate_rules(SpineRecord *record, const SpineRule *volatile *present)
 {
 	SpineGroup *group = record->group;
 
-	if (group->nrules == 0)
-		return;
-	spine_group_compile_rules(group);
 	ResetExprContext(group->econtext);
 	ExecClearTuple(group->slot);
 	group->slot->tts_values = record->values;
@@ -371,12 +371,70 @@ check_rules(SpineRecord *record)
 	{
 		SpineRule  *rule = &group->rules[i];
 		bool		isnull;
-		Datum		holds = ExecEvalExprSwitchContext(rule->state, group->econtext, &isnull);
+		Datum		holds;
 
+		*present = rule;
+		holds = ExecEvalExprSwitchContext(rule->state, group->econtext, &isnull);
 		if (!isnull && !DatumGetBool(holds))
 			spine_record_finding(record, rule->id, rule->rejects ? SEVERITY_RECORD : SEVERITY_WARNING,
 								 rule->item, "%s", rule->message);
 	}
+}
+
+/*
+ * At a tolerant door a rule that fails on a record (a division by zero) costs
+ * that record alone, so its rules run in a subtransaction. It writes nothing
+ * and so takes no transaction id.
+ */
+static void
+evaluate_rules_safely(SpineRecord *record)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	const SpineRule *volatile present = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		evaluate_rules(record, &present);
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		/* the caller's wish to stop is no fault of the rule */
+		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION)
+			ReThrowError(error);
+		spine_record_finding(record, "rule.failed", SEVERITY_RECORD, present->item,
+							 "rule %s could not be evaluated on this record (%s); tell the publisher of the data set",
+							 present->id, unpack_sql_state(error->sqlerrcode));
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+}
+
+static void
+check_rules(SpineRecord *record)
+{
+	const SpineRule *volatile present;
+
+	if (record->group->nrules == 0)
+		return;
+	spine_group_compile_rules(record->group);
+	if (record->tolerant)
+		evaluate_rules_safely(record);
+	else
+		evaluate_rules(record, &present);
 }
 
 /*

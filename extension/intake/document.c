@@ -313,7 +313,8 @@ spine_document_parse(char *json, int length)
 				(errcode(ERRCODE_SPINE_DOCUMENT_MALFORMED),
 				 errmsg("submission is not valid JSON"),
 				 errdetail("The fault is on line %d, at byte %d.",
-						   lex->line_number, (int) (lex->token_start - json) + 1)));
+						   lex->line_number,
+						   lex->token_start != NULL ? (int) (lex->token_start - json) + 1 : length + 1)));
 	if (context.document->dataset == NULL || context.document->version == NULL)
 		malformed("it does not say its dataset and version");
 	if (!context.document->has_records)

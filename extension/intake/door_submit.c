@@ -195,6 +195,7 @@ check_place(Submission *submission, int place)
 	{
 		spine_record_init(record, group, submission->context);
 		record->n = place;
+		record->tolerant = true;
 		record->raw = source->raw;
 		record->raw_length = source->raw_length;
 		take_envelope(record, source);

@@ -198,6 +198,7 @@ typedef struct SpineRecord
 	bool		keeps_subject;	/* an update that names nobody stays with its patient */
 	List	   *findings;		/* of SpineFinding */
 	bool		rejected;
+	bool		tolerant;		/* a rule that raises rejects the record, not the statement */
 	int			n;				/* place in the document or statement */
 	const char *raw;			/* the record's own JSON text, or NULL */
 	int			raw_length;

@@ -1,6 +1,6 @@
 -- The tolerant door: spine.submit(document).
 \ir setup.psql
-SELECT plan(59);
+SELECT plan(60);
 
 CREATE ROLE intake_submit_supplier;
 CREATE ROLE intake_submit_other;
@@ -220,6 +220,23 @@ SELECT results_eq($$ SELECT a.patient_id = c.patient_id AND a.episode_id = c.epi
 	$$ VALUES (true, 'A1', '2026-02-03 14:30 Europe/London'::timestamptz) $$, 'the child has patient, episode and, with no date of its own, time from its parent');
 SELECT results_eq('SELECT DISTINCT patient_id FROM maternity.care_contact', $$ SELECT spine.patient_id('9990000018') $$,
 	'a local patient number leads to the person of the NHS number');
+
+-- a rule that raises
+
+SET client_min_messages = warning;
+SELECT spine.publish_dataset('{"name": "intake_submit", "version": "1.0", "title": "T", "description": "T", "source": "T", "mandation": "T",
+	"groups": [{"name": "dose", "title": "Dose", "description": "Dose", "subject": "patient", "key": ["dose_id"],
+		"items": [{"name": "dose_id", "title": "Dose", "type": "text", "status": "M", "class": "administrative"},
+				  {"name": "amount", "title": "Amount", "type": "integer", "status": "O", "class": "clinical"},
+				  {"name": "weight", "title": "Weight", "type": "integer", "status": "O", "class": "clinical"}],
+		"rules": [{"id": "dose.rate", "severity": "warning", "expression": "amount / weight < 10", "items": ["amount"], "message": "amount is high for the weight"}]}]}'::jsonb) \g /dev/null
+SELECT send('rule', replace(replace(document(
+	'{"group": "dose", "nhs_number": "9990000018", "data": {"dose_id": "1", "amount": 5, "weight": 1}}',
+	'{"group": "dose", "nhs_number": "9990000018", "data": {"dose_id": "2", "amount": 5, "weight": 0}}',
+	'{"group": "dose", "nhs_number": "9990000018", "data": {"dose_id": "3", "amount": 50, "weight": 1}}'), '"maternity"', '"intake_submit"'), '2.0', '1.0'));
+SELECT set_eq($$ SELECT n, outcome, findings #>> '{0,rule}' FROM verdict WHERE label = 'rule' $$,
+	$$ VALUES (1, 'accepted', NULL), (2, 'rejected', 'rule.failed'), (3, 'accepted_with_warnings', 'dose.rate') $$,
+	'a rule that raises rejects its record and no other');
 
 -- nothing of it in summer time goes wrong
 
