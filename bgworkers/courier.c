@@ -41,7 +41,6 @@
 #define COURIER_BACKOFF_MS		250
 #define COURIER_BACKOFF_MAX_MS	30000
 #define COURIER_BATCH_BYTES		(4 * 1024 * 1024)	/* larger ones make the next batches smaller */
-#define COURIER_PARTITIONS_MS	(60 * 60 * 1000)
 
 typedef enum NeighbourState
 {
@@ -77,7 +76,24 @@ static MemoryContext courier_context = NULL;
 static SPIPlanPtr turn_plan = NULL;
 static SPIPlanPtr list_plan = NULL;
 static SPIPlanPtr failed_plan = NULL;
-static SPIPlanPtr partitions_plan = NULL;
+
+/* what the courier does beside sending, since it is there anyway */
+typedef struct Chore
+{
+	const char *activity;
+	const char *query;
+	int			every_ms;
+	TimestampTz done_at;
+	SPIPlanPtr	plan;
+} Chore;
+
+static Chore chores[] = {
+	{"making the ledger's partitions",
+	"SELECT spine.make_ledger_partitions() WHERE EXISTS (SELECT FROM spine.link)", 60 * 60 * 1000},
+	/* agreements that time alone begins or ends, records written while something changed */
+	{"settling audiences",
+	"SELECT spine.settle_audiences()", 1000},
+};
 
 static void neighbour_failed(Neighbour *neighbour, const char *error);
 
@@ -217,21 +233,30 @@ courier_list(void)
 }
 
 static void
-courier_make_partitions(void)
+courier_do_chores(void)
 {
-	PG_TRY();
+	for (int i = 0; i < lengthof(chores); i++)
 	{
-		spine_worker_begin("making the ledger's partitions");
-		if (SPI_execute_plan(courier_plan(&partitions_plan, "SELECT spine.make_ledger_partitions()", 0, NULL),
-							 NULL, NULL, false, 0) != SPI_OK_SELECT)
-			elog(ERROR, "the ledger's partitions could not be made");
-		spine_worker_commit();
+		Chore	   *chore = &chores[i];
+		TimestampTz now = GetCurrentTimestamp();
+
+		if (now < TimestampTzPlusMilliseconds(chore->done_at, chore->every_ms))
+			continue;
+		chore->done_at = now;
+		PG_TRY();
+		{
+			spine_worker_begin(chore->activity);
+			if (SPI_execute_plan(courier_plan(&chore->plan, chore->query, 0, NULL),
+								 NULL, NULL, false, 0) != SPI_OK_SELECT)
+				elog(ERROR, "%s failed", chore->activity);
+			spine_worker_commit();
+		}
+		PG_CATCH();
+		{
+			(void) spine_worker_failed();
+		}
+		PG_END_TRY();
 	}
-	PG_CATCH();
-	{
-		(void) spine_worker_failed();
-	}
-	PG_END_TRY();
 }
 
 /* Lets the connection go and waits longer with each failure in a row. */
@@ -602,7 +627,6 @@ void
 spine_courier_main(Datum database)
 {
 	TimestampTz listed_at = 0;
-	TimestampTz partitions_at = 0;
 
 	spine_worker_start();
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(database), InvalidOid, 0);
@@ -630,11 +654,7 @@ spine_courier_main(Datum database)
 				continue;
 			}
 			listed_at = now;
-			if (neighbours && now >= TimestampTzPlusMilliseconds(partitions_at, COURIER_PARTITIONS_MS))
-			{
-				courier_make_partitions();
-				partitions_at = now;
-			}
+			courier_do_chores();
 		}
 		if (look)
 			for (Neighbour *neighbour = neighbours; neighbour; neighbour = neighbour->next)

@@ -127,6 +127,7 @@ CREATE FUNCTION spine.exchange_tables(only_relation text DEFAULT NULL)
 	RETURNS TABLE (ord integer, relation text, class regclass, id_column name, is_group boolean)
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan
 	AS $$
 #variable_conflict use_column
 BEGIN
@@ -348,6 +349,7 @@ COMMENT ON FUNCTION spine.rows_for_neighbour(text, uuid[], text[], text[]) IS
 CREATE FUNCTION spine.link_turn(to_node text, answer jsonb, most integer) RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan
 	AS $$
 DECLARE
 	link spine.link;
@@ -597,6 +599,7 @@ COMMENT ON FUNCTION spine.calling_node() IS 'The active neighbour as which the o
 CREATE FUNCTION spine.receive_position() RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan
 	AS $$
 DECLARE
 	sender text := spine.calling_node();
@@ -619,7 +622,8 @@ COMMENT ON FUNCTION spine.receive_position() IS
 
 -- The set of rows of one table, by one statement each; raises where any of them cannot be applied.
 -- whole: a full send, in which the owner's word counts even when its revision went back.
-CREATE FUNCTION spine.receive_set(sender text, the_relation text, contents jsonb, whole boolean) RETURNS void
+-- vacate: first take away records of the same owner that hold one of these local ids.
+CREATE FUNCTION spine.receive_set(sender text, the_relation text, contents jsonb, whole boolean, vacate boolean) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 	AS $$
@@ -659,8 +663,8 @@ BEGIN
 		END IF;
 	END IF;
 
-	IF the_table.is_group THEN
-		-- a local id that another record of this owner held here: the owner has given it away
+	IF vacate AND the_table.is_group THEN
+		-- the owner has given the local id to another record
 		EXECUTE format(
 			'DELETE FROM %1$s t USING jsonb_populate_recordset(NULL::%1$s, $1) r '
 			'WHERE t.owner = r.owner AND t.source_system = r.source_system '
@@ -695,9 +699,9 @@ BEGIN
 	END IF;
 END
 $$;
-ALTER FUNCTION spine.receive_set(text, text, jsonb, boolean) OWNER TO spine_owner;
-REVOKE EXECUTE ON FUNCTION spine.receive_set(text, text, jsonb, boolean) FROM PUBLIC;
-COMMENT ON FUNCTION spine.receive_set(text, text, jsonb, boolean) IS 'Applies rows of one table.';
+ALTER FUNCTION spine.receive_set(text, text, jsonb, boolean, boolean) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.receive_set(text, text, jsonb, boolean, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION spine.receive_set(text, text, jsonb, boolean, boolean) IS 'Applies rows of one table.';
 
 -- All rows of one table: as a set, and when that fails one by one; a row that fails is set aside.
 -- Returns how many were.
@@ -771,7 +775,11 @@ BEGIN
 	END IF;
 
 	BEGIN
-		PERFORM spine.receive_set(sender, the_relation, contents, whole);
+		BEGIN
+			PERFORM spine.receive_set(sender, the_relation, contents, whole, false);
+		EXCEPTION WHEN unique_violation THEN
+			PERFORM spine.receive_set(sender, the_relation, contents, whole, true);
+		END;
 		DELETE FROM spine.receive_fault f USING jsonb_array_elements(contents) e
 			WHERE f.relation = the_relation AND f.node = sender AND f.record_id = (e ->> the_table.id_column)::uuid;
 		RETURN faults;
@@ -785,7 +793,7 @@ BEGIN
 	FOR one IN SELECT e FROM jsonb_array_elements(contents) e
 	LOOP
 		BEGIN
-			PERFORM spine.receive_set(sender, the_relation, jsonb_build_array(one), whole);
+			PERFORM spine.receive_set(sender, the_relation, jsonb_build_array(one), whole, true);
 			DELETE FROM spine.receive_fault f
 				WHERE f.relation = the_relation AND f.node = sender AND f.record_id = (one ->> the_table.id_column)::uuid;
 		EXCEPTION WHEN OTHERS THEN
@@ -948,6 +956,7 @@ COMMENT ON FUNCTION spine.receive_links(text, jsonb) IS 'Registers episodes and 
 CREATE FUNCTION spine.receive(batch jsonb) RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan
 	AS $$
 DECLARE
 	sender text := spine.calling_node();

@@ -17,6 +17,7 @@
 #include "executor/tuptable.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "nodes/parsenodes.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -231,7 +232,8 @@ deliver_write(DeliverTokens *tokens)
 	{
 		Oid			types[8] = {UUIDARRAYOID, TEXTARRAYOID, INT8ARRAYOID, TEXTARRAYOID, BOOLARRAYOID,
 		TEXTOID, TEXTOID, TEXTOID};
-		SPIPlanPtr	plan = SPI_prepare(deliver_query, lengthof(types), types);
+		/* the sizes of the arrays do not change the best plan, and planning costs more than the query */
+		SPIPlanPtr	plan = SPI_prepare_cursor(deliver_query, lengthof(types), types, CURSOR_OPT_GENERIC_PLAN);
 
 		if (plan == NULL)
 			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));

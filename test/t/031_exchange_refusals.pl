@@ -19,7 +19,7 @@ is($rqm->refused('node_ryj', "SELECT * FROM $_"), '42501', "the neighbour's role
 is($rqm->refused('node_ryj', $_), '42501', "nor may it: $_")
   for (q{INSERT INTO bump.visit (record_id) VALUES (gen_random_uuid())}, q{TRUNCATE bump.visit},
 	q{DELETE FROM spine.link_received}, q{SELECT spine.connect_node('X', NULL, '{X26}')}, q{SELECT spine.apply_waiting()},
-	q{SELECT spine.retry_faults()}, q{SELECT spine.link_turn('RYJ', '{}', 1)}, q{SELECT spine.receive_set('RYJ', 'bump.visit', '[]', true)},
+	q{SELECT spine.retry_faults()}, q{SELECT spine.link_turn('RYJ', '{}', 1)}, q{SELECT spine.receive_set('RYJ', 'bump.visit', '[]', true, true)},
 	q{SELECT spine.receive_puts('RYJ', 'bump.visit', '[]', true)}, q{SELECT spine.receive_withdrawals('RYJ', 'bump.visit', '{}')},
 	q{SELECT spine.ring_doorbell()}, q{SELECT spine.note_incident('x', 'y', '{}')}, q{SELECT spine.prune_ledger()},
 	q{SELECT spine.disconnect_node('RYJ')}, q{SELECT spine.patient_id('9434765919')}, q{SELECT spine.reaudience('{}')});
