@@ -324,9 +324,9 @@ neighbour_connect(Neighbour *neighbour)
 {
 	/* before the string: what it may change; after it: what it may not */
 	const char *keywords[] = {"keepalives_idle", "keepalives_interval", "keepalives_count",
-		"ssl_min_protocol_version", "dbname", "client_encoding", "fallback_application_name", NULL};
+	"ssl_min_protocol_version", "dbname", "client_encoding", "fallback_application_name", NULL};
 	const char *values[] = {"10", "5", "3",
-		"TLSv1.3", neighbour->conninfo, "UTF8", "spine courier", NULL};
+	"TLSv1.3", neighbour->conninfo, "UTF8", "spine courier", NULL};
 
 	neighbour->conn = PQconnectStartParams(keywords, values, 1);
 	if (neighbour->conn == NULL)

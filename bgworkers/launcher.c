@@ -29,7 +29,8 @@
 #include "guc.h"
 
 #define LAUNCHER_LOOK_MS		10000	/* a listed database may have been created */
-#define LAUNCHER_RESTART_MS		1000	/* first wait before a restart, doubled with each early end */
+#define LAUNCHER_RESTART_MS		1000	/* first wait before a restart, doubled with each early
+										 * end */
 #define LAUNCHER_RESTART_MAX_MS	60000
 
 typedef struct Courier

@@ -33,33 +33,33 @@
 #define DELIVER_CHUNK	20000
 
 static const char *const deliver_query =
-	"WITH token AS MATERIALIZED ("
-	" SELECT t.record_id, t.owner, t.revision, t.token, t.fresh, n.name AS destination"
-	" FROM unnest($1, $2, $3, $4, $5) AS t (record_id, owner, revision, token, fresh)"
-	" JOIN spine.node_organisation h ON h.organisation = pg_catalog.split_part(t.token, ':', 1)"
-	" JOIN spine.node n ON n.name = h.node AND NOT n.is_self AND n.state <> 'ended'"
-	" JOIN spine.node_organisation o ON o.organisation = t.owner"
-	" JOIN spine.node s ON s.name = o.node AND s.is_self"
-	"), reason AS MATERIALIZED ("
-	" SELECT p.owner, p.token,"
-	"  (SELECT r.agreement || '/' || r.version || '/' || r.clause FROM spine.sharing_rule r"
-	"   WHERE r.from_organisation = p.owner AND r.dataset = $7 AND r.data_group = $8"
-	"    AND r.to_organisation = pg_catalog.split_part(p.token, ':', 1)"
-	"    AND r.purpose = pg_catalog.split_part(p.token, ':', 2)"
-	"   ORDER BY r.starts_at DESC, r.agreement, r.version DESC, r.clause LIMIT 1) AS clause"
-	" FROM (SELECT DISTINCT t.owner, t.token FROM token t) p"
-	") INSERT INTO spine.delivery (destination, relation, record_id, revision, action, clause)"
-	" SELECT d.destination, $6, d.record_id, d.revision,"
-	"  CASE WHEN d.tokens IS NULL THEN 'withdraw' ELSE 'put' END, d.clause"
-	" FROM (SELECT t.destination, t.record_id, pg_catalog.max(t.revision) AS revision,"
-	"   pg_catalog.array_agg(t.token ORDER BY t.token) FILTER (WHERE t.fresh) AS tokens,"
-	"   pg_catalog.array_agg(t.token ORDER BY t.token) FILTER (WHERE NOT t.fresh) AS old_tokens,"
-	"   pg_catalog.max(t.revision) FILTER (WHERE t.fresh) AS new_revision,"
-	"   pg_catalog.max(t.revision) FILTER (WHERE NOT t.fresh) AS old_revision,"
-	"   pg_catalog.min(r.clause) FILTER (WHERE t.fresh) AS clause"
-	"  FROM token t JOIN reason r ON r.owner = t.owner AND r.token = t.token"
-	"  GROUP BY t.destination, t.record_id) d"
-	" WHERE d.tokens IS DISTINCT FROM d.old_tokens OR d.new_revision IS DISTINCT FROM d.old_revision";
+"WITH token AS MATERIALIZED ("
+" SELECT t.record_id, t.owner, t.revision, t.token, t.fresh, n.name AS destination"
+" FROM unnest($1, $2, $3, $4, $5) AS t (record_id, owner, revision, token, fresh)"
+" JOIN spine.node_organisation h ON h.organisation = pg_catalog.split_part(t.token, ':', 1)"
+" JOIN spine.node n ON n.name = h.node AND NOT n.is_self AND n.state <> 'ended'"
+" JOIN spine.node_organisation o ON o.organisation = t.owner"
+" JOIN spine.node s ON s.name = o.node AND s.is_self"
+"), reason AS MATERIALIZED ("
+" SELECT p.owner, p.token,"
+"  (SELECT r.agreement || '/' || r.version || '/' || r.clause FROM spine.sharing_rule r"
+"   WHERE r.from_organisation = p.owner AND r.dataset = $7 AND r.data_group = $8"
+"    AND r.to_organisation = pg_catalog.split_part(p.token, ':', 1)"
+"    AND r.purpose = pg_catalog.split_part(p.token, ':', 2)"
+"   ORDER BY r.starts_at DESC, r.agreement, r.version DESC, r.clause LIMIT 1) AS clause"
+" FROM (SELECT DISTINCT t.owner, t.token FROM token t) p"
+") INSERT INTO spine.delivery (destination, relation, record_id, revision, action, clause)"
+" SELECT d.destination, $6, d.record_id, d.revision,"
+"  CASE WHEN d.tokens IS NULL THEN 'withdraw' ELSE 'put' END, d.clause"
+" FROM (SELECT t.destination, t.record_id, pg_catalog.max(t.revision) AS revision,"
+"   pg_catalog.array_agg(t.token ORDER BY t.token) FILTER (WHERE t.fresh) AS tokens,"
+"   pg_catalog.array_agg(t.token ORDER BY t.token) FILTER (WHERE NOT t.fresh) AS old_tokens,"
+"   pg_catalog.max(t.revision) FILTER (WHERE t.fresh) AS new_revision,"
+"   pg_catalog.max(t.revision) FILTER (WHERE NOT t.fresh) AS old_revision,"
+"   pg_catalog.min(r.clause) FILTER (WHERE t.fresh) AS clause"
+"  FROM token t JOIN reason r ON r.owner = t.owner AND r.token = t.token"
+"  GROUP BY t.destination, t.record_id) d"
+" WHERE d.tokens IS DISTINCT FROM d.old_tokens OR d.new_revision IS DISTINCT FROM d.old_revision";
 
 static SPIPlanPtr deliver_plan = NULL;
 
@@ -232,7 +232,11 @@ deliver_write(DeliverTokens *tokens)
 	{
 		Oid			types[8] = {UUIDARRAYOID, TEXTARRAYOID, INT8ARRAYOID, TEXTARRAYOID, BOOLARRAYOID,
 		TEXTOID, TEXTOID, TEXTOID};
-		/* the sizes of the arrays do not change the best plan, and planning costs more than the query */
+
+		/*
+		 * the sizes of the arrays do not change the best plan, and planning costs more than the
+		 * query
+		 */
 		SPIPlanPtr	plan = SPI_prepare_cursor(deliver_query, lengthof(types), types, CURSOR_OPT_GENERIC_PLAN);
 
 		if (plan == NULL)

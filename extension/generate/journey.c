@@ -269,7 +269,7 @@ draw_birth(Journey *j, Random *r, const GeneratePlan *plan, int gestation, bool 
 		j->babies[i].born = born;
 		/* all on the day of the first, so that their gestation is one */
 		born = smaller(born + random_between(r, 1, caesarean_method(j->babies[i].method) ? 3 : 25),
-				   (int64) day * ONE_DAY + ONE_DAY - 1);
+					   (int64) day * ONE_DAY + ONE_DAY - 1);
 	}
 	j->end = j->babies[0].born;
 
@@ -342,7 +342,7 @@ draw_birth(Journey *j, Random *r, const GeneratePlan *plan, int gestation, bool 
 			if (random_chance(r, weeks < 24 ? 6000 : weeks < 28 ? 1500 : weeks < 32 ? 300 : 30))
 				baby->died = baby->admitted + (int64) random_between(r, 60, 9 * ONE_DAY);
 			baby->discharged = larger(j->discharged, baby->admitted +
-								   (int64) random_between(r, 1, 5) * ONE_DAY + (int64) larger(0, 252 - gestation) * ONE_DAY * 9 / 10);
+									  (int64) random_between(r, 1, 5) * ONE_DAY + (int64) larger(0, 252 - gestation) * ONE_DAY * 9 / 10);
 			if (baby->died != 0)
 				baby->discharged = baby->died;
 		}
@@ -434,4 +434,3 @@ spine_journey_draw(Journey *j, Random *r, const GeneratePlan *plan, int pregnanc
 	}
 	draw_stays(j, r, plan);
 }
-

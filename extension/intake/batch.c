@@ -522,7 +522,7 @@ resolve_query(const SpineGroup *group)
 {
 	StringInfoData query;
 	bool		parent_is_patient = group->parent != NULL &&
-		group->parent->subject_is_baby == group->subject_is_baby;
+	group->parent->subject_is_baby == group->subject_is_baby;
 
 	initStringInfo(&query);
 	appendStringInfoString(&query,
@@ -573,7 +573,7 @@ resolve(SpineBatch *batch)
 	Tuplestorestate *keys = tuplestore_begin_heap(false, false, work_mem);
 	Datum		args[5];
 	bool		parent_is_patient = group->parent != NULL &&
-		group->parent->subject_is_baby == group->subject_is_baby;
+	group->parent->subject_is_baby == group->subject_is_baby;
 
 	for (int i = 0; i < batch->nrows; i++)
 	{
@@ -1411,8 +1411,8 @@ spine_batch_flush(SpineBatch *batch, spine_batch_verdict verdict, void *state)
 	{
 		SpineBatchRow *row = &batch->rows[i];
 		SpineOutcome outcome = row->rejected ? OUTCOME_REJECTED :
-			row->unchanged ? OUTCOME_UNCHANGED :
-			row->findings != NIL ? OUTCOME_ACCEPTED_WITH_WARNINGS : OUTCOME_ACCEPTED;
+		row->unchanged ? OUTCOME_UNCHANGED :
+		row->findings != NIL ? OUTCOME_ACCEPTED_WITH_WARNINGS : OUTCOME_ACCEPTED;
 
 		verdict(state, row->n, outcome, row->rejected ? NULL : &row->record_id, row->findings,
 				row->raw, row->raw_length);

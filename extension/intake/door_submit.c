@@ -174,7 +174,7 @@ check_place(Submission *submission, int place)
 	SpineDocumentRecord *source = &submission->document->records[place];
 	Verdict    *verdict = &submission->verdicts[place];
 	SpineGroup *group = source->group == NULL ? NULL :
-		spine_dataset_group(submission->dataset, source->group);
+	spine_dataset_group(submission->dataset, source->group);
 	SpineRecord *record = palloc0(sizeof(SpineRecord));
 
 	if (source->malformed || group == NULL)
