@@ -56,7 +56,7 @@ on() {
 table() {
 	on_port=$port_ryj
 	[ "$1" = RYJ ] || on_port=$port_rqm
-	PGUSER=$2 node_psql "$on_port" -d spine -P footer=off -P border=0 -P null= -c "$3" | sed 's/[ ]*$//' | indent
+	PGUSER=$2 node_psql "$on_port" -d spine -P footer=off -P border=0 -P null= -c "$3" | sed -e 's/[ ]*$//' -e '/^$/d' | indent
 }
 
 # refused NODE ROLE QUERY: the SQLSTATE with which it is refused, or "allowed"
@@ -383,12 +383,11 @@ while [ $i -lt $writes ]; do
 	cat <<END
 SELECT clock_timestamp() AS t \gset
 SELECT outcome FROM spine.submit('{"dataset":"maternity","version":"2.0","system":"Alder","records":[{"group":"mother_finding","nhs_number":"$nhs","local_patient_id":"$lpid","local_episode_id":"$episode","local_record_id":"DEMO-$i","data":{"pregnancy_id":"$episode","observation_date":"2024-06-01","observation_scheme":"03","observation_code":"271649006","observation_value":"$((100 + i))","observation_unit":"mm[Hg]"}}]}'::json) \gset
-\echo $i|:t|\`date +%s.%N\`|:outcome
+SELECT clock_timestamp() AS u \gset
+\echo $i|:t|:u|:outcome
 SELECT pg_sleep(0.04) \g /dev/null
 END
 done > "$dir/writes.sql"
-# the time after the commit comes from the server, as the time before
-sed -i 's/^\\echo \([0-9]*\)|:t|`[^`]*`|:outcome$/SELECT clock_timestamp() AS u \\gset\n\\echo \1|:t|:u|:outcome/' "$dir/writes.sql"
 on RQM rqm_midwife > "$dir/seen" <<SQL &
 SELECT spine.open_record('$nhs', 'care', 'Watches her blood pressure') \g /dev/null
 DO \$look\$
@@ -413,7 +412,7 @@ sleep 0.3
 on RYJ ryj_supplier -f "$dir/writes.sql" > "$dir/sent"
 wait "$looking" || fail "not every record written at RYJ was seen at RQM"
 [ "$(grep -c '|accepted$' "$dir/sent")" = $writes ] || fail "not every one of $writes records was accepted"
-grep . "$dir/seen" | paste -d'|' "$dir/sent" - | awk -F'|' '{ printf "%s(%s, timestamptz \047%s\047, timestamptz \047%s\047, timestamptz \047%s\047)", NR > 1 ? "," : "", $1, $2, $3, $5 }' > "$dir/values"
+grep . "$dir/seen" | paste -d'|' "$dir/sent" - | awk -F'|' '{ printf "%s(%s, timestamptz \047%s\047, timestamptz \047%s\047, timestamptz \047%s\047)", (NR > 1 ? "," : ""), $1, $2, $3, $5 }' > "$dir/values"
 on RQM postgres -c "SELECT round((percentile_cont(0.5) WITHIN GROUP (ORDER BY a))::numeric, 1), round((percentile_cont(0.99) WITHIN GROUP (ORDER BY a))::numeric, 1),
 	round((percentile_cont(0.5) WITHIN GROUP (ORDER BY b))::numeric, 1), round((percentile_cont(0.99) WITHIN GROUP (ORDER BY b))::numeric, 1),
 	round((percentile_cont(0.5) WITHIN GROUP (ORDER BY c))::numeric, 1), round((percentile_cont(0.99) WITHIN GROUP (ORDER BY c))::numeric, 1)
@@ -435,6 +434,10 @@ grep -q '^rejected' "$dir/written" && fail "a record of hers was rejected at RQM
 booked=$(now_ms)
 wait_for RYJ ryj_operator "SELECT 1" 1
 wait_for RQM rqm_operator "SELECT lag_rows FROM spine.links WHERE node = 'RYJ'" 0
+shared=$(on RQM rqm_midwife -c "SELECT count(*) FROM spine.timeline('$nhs') WHERE owner = 'RQM' AND data_group NOT IN ('gp_registration',
+	'social_circumstances', 'overseas_charging', 'staff', 'spell_commissioner', 'ward_stay', 'assigned_professional')")
+got=$(on RYJ ryj_midwife -c "SELECT spine.open_record('$nhs', 'care', 'How did it end?')" -c "SELECT count(*) FROM spine.timeline('$nhs') WHERE owner = 'RQM'" | tail -n 1)
+[ "$got" = "$shared" ] || fail "RQM has $shared records of her to share, RYJ sees $got"
 say "RQM books her (expected on $edd_rqm, $(on RQM postgres -c "SELECT abs('$edd_rqm'::date - '$edd_ryj'::date)") day(s) apart), she gives birth there. Her midwife at RYJ sees, $(($(now_ms) - booked)) ms later:"
 echo
 table RYJ ryj_midwife "DO \$\$ BEGIN PERFORM spine.open_record('$nhs', 'care', 'How did it end?'); END \$\$;
@@ -443,7 +446,8 @@ table RYJ ryj_midwife "DO \$\$ BEGIN PERFORM spine.open_record('$nhs', 'care', '
 			(data->>'scan_fetus_count') || ' fetus at ' || (data->>'scan_gestation'),
 			'method ' || (data->>'delivery_method') || ', ' || (data->>'birth_gestation'),
 			'onset ' || (data->>'labour_onset_method'), data->>'diagnosis_code',
-			CASE data->>'attendance' WHEN '5' THEN 'came' WHEN '6' THEN 'came late' WHEN '3' THEN 'did not come' ELSE data->>'attendance' END, ''), 40) AS what
+			CASE data->>'attendance' WHEN '5' THEN 'came' WHEN '6' THEN 'came late' WHEN '7' THEN 'came too late' WHEN '3' THEN 'did not come'
+				WHEN '2' THEN 'cancelled by her' WHEN '4' THEN 'cancelled' END, ''), 40) AS what
 	FROM spine.timeline('$nhs')
 	WHERE data_group IN ('booking', 'dating_scan', 'care_contact', 'diagnosis', 'labour_delivery', 'baby')"
 echo
@@ -452,12 +456,19 @@ is "both Trusts' records of her are one pregnancy, though their dates differ" \
 		FROM (SELECT e->>'episode_id' AS episode_id, o AS owner FROM (SELECT spine.record('$nhs') AS r) AS w, jsonb_array_elements(r->'episodes') AS e,
 			jsonb_array_elements_text(r->'owners') AS o WHERE e->>'kind' = 'pregnancy') AS x" | tail -n 1)" '1 of 2'
 
+baby_count=$(on RQM postgres -c "SELECT count(DISTINCT b.patient_id) FROM maternity.baby b JOIN spine.family_link f ON f.child = b.patient_id
+	WHERE f.mother = spine.patient_id('$nhs') AND b.owner = 'RQM'")
+is "her baby has a record of its own, linked to hers" "$baby_count" 1
+
 # ---- what the neighbour may not ----
 
 heading "What the neighbour may not see or do"
 
-other=$(on RYJ ryj_midwife -c "SELECT m.mother_nhs_number FROM maternity_2_0.mother m WHERE m.owner = 'RYJ' AND m.mother_nhs_number IS NOT NULL
-	AND m.mother_nhs_number::text NOT IN ('$nhs') ORDER BY m.local_record_id LIMIT 1")
+# a woman of whom only RYJ has heard
+other=$(on RYJ ryj_supplier -c "SELECT min(g.record->>'nhs_number') FROM spine.generate($pregnancies, $seed, '{RYJ,RQM}') AS g
+	WHERE g.data_group IN ('mother', 'booking') GROUP BY g.pregnancy
+	HAVING bool_and(g.organisation = 'RYJ') AND count(g.fault) = 0 AND count(g.record->>'nhs_number') = count(*) ORDER BY g.pregnancy LIMIT 1")
+[ "$(on RYJ ryj_midwife -c "SELECT count(*) > 0 FROM spine.timeline('$other')")" = t ] || fail "RYJ has no records of the other woman"
 social=$(on RYJ ryj_midwife -c "SELECT count(*) FROM spine.timeline('$nhs') WHERE data_group = 'social_circumstances' AND owner = 'RYJ'")
 [ "$social" -gt 0 ] || fail "RYJ has no social circumstances of her"
 is "her social circumstances: $social at RYJ, none at RQM" \
