@@ -404,7 +404,6 @@ tell_measurements(Work *w, const Journey *j, Stay *stay)
 typedef struct Activity
 {
 	const char *procedure;		/* SNOMED */
-	const char *finding;		/* SNOMED */
 	const char *observation;	/* SNOMED */
 	const char *unit;
 	int			value;
@@ -430,11 +429,6 @@ tell_activity(Work *w, Stay *stay, const char *contact, int64 when, const Activi
 		put(w, "procedure_scheme", ITEM_CODE, "06");
 		put(w, "procedure_code", ITEM_FREE, activity->procedure);
 	}
-	if (activity->finding)
-	{
-		put(w, "finding_scheme", ITEM_CODE, "04");
-		put(w, "finding_code", ITEM_FREE, activity->finding);
-	}
 	if (activity->observation)
 	{
 		put(w, "observation_scheme", ITEM_CODE, "03");
@@ -453,6 +447,37 @@ tell_activity(Work *w, Stay *stay, const char *contact, int64 when, const Activi
 		put(w, "assessment_score", ITEM_FREE, value);
 		end_record(w);
 	}
+}
+
+static void
+observed(Work *w, Stay *stay, const char *contact, int64 when, const char *code, int value, const char *unit)
+{
+	Activity	activity = {0};
+
+	activity.observation = code;
+	activity.value = value;
+	activity.unit = unit;
+	tell_activity(w, stay, contact, when, &activity);
+}
+
+static void
+done(Work *w, Stay *stay, const char *contact, int64 when, const char *procedure)
+{
+	Activity	activity = {0};
+
+	activity.procedure = procedure;
+	tell_activity(w, stay, contact, when, &activity);
+}
+
+static void
+scored(Work *w, Stay *stay, const char *contact, int64 when, const char *procedure, const char *tool, int score)
+{
+	Activity	activity = {0};
+
+	activity.procedure = procedure;
+	activity.tool = tool;
+	activity.score = score;
+	tell_activity(w, stay, contact, when, &activity);
 }
 
 /* One contact with what was done at it. weeks: of gestation, -1 after the birth. */
@@ -506,47 +531,23 @@ tell_contact(Work *w, const Journey *j, Stay *stay, int64 when, int weeks, bool 
 	systolic = 108 + random_below(r, 28) + (j->hypertension && weeks > 24 ? 24 : 0);
 	if (!remote)
 	{
-		tell_activity(w, stay, id, told + 1, &(Activity)
-					  {
-						  .observation = "271649006",.unit = "mm[Hg]",.value = systolic
-					  });
-		tell_activity(w, stay, id, told + 2, &(Activity)
-					  {
-						  .observation = "271650006",.unit = "mm[Hg]",.value = systolic * 62 / 100 + random_below(r, 8)
-					  });
+		observed(w, stay, id, told + 1, "271649006", systolic, "mm[Hg]");
+		observed(w, stay, id, told + 2, "271650006", systolic * 62 / 100 + random_below(r, 8), "mm[Hg]");
 	}
 	if (first)
-		tell_activity(w, stay, id, told + 3, &(Activity)
-					  {
-						  .procedure = "424441002",.tool = "836521000000107",.score = j->mental_health ? random_between(r, 3, 6) : random_below(r, 3)
-					  });
+		scored(w, stay, id, told + 3, "424441002", "836521000000107", j->mental_health ? random_between(r, 3, 6) : random_below(r, 3));
 	else if (weeks >= 0)
 	{
-		tell_activity(w, stay, id, told + 3, &(Activity)
-					  {
-						  .procedure = "424525001"
-					  });
+		done(w, stay, id, told + 3, "424525001");
 		if (!remote && weeks >= 26)
-			tell_activity(w, stay, id, told + 4, &(Activity)
-						  {
-							  .observation = "249016007",.unit = "cm",.value = weeks + random_between(r, -2, 2)
-						  });
+			observed(w, stay, id, told + 4, "249016007", weeks + random_between(r, -2, 2), "cm");
 		if (!remote && weeks >= 16)
-			tell_activity(w, stay, id, told + 5, &(Activity)
-						  {
-							  .observation = "249043002",.unit = "/min",.value = random_between(r, 118, 158)
-						  });
+			observed(w, stay, id, told + 5, "249043002", random_between(r, 118, 158), "/min");
 		if (weeks == 28)
-			tell_activity(w, stay, id, told + 6, &(Activity)
-						  {
-							  .observation = "271026005",.unit = "g/L",.value = j->anaemia ? random_between(r, 84, 104) : random_between(r, 106, 135)
-						  });
+			observed(w, stay, id, told + 6, "271026005", j->anaemia ? random_between(r, 84, 104) : random_between(r, 106, 135), "g/L");
 	}
 	else if (random_chance(r, 5000))
-		tell_activity(w, stay, id, told + 3, &(Activity)
-					  {
-						  .procedure = "386216000",.tool = "450320001",.score = j->mental_health ? random_between(r, 6, 19) : random_between(r, 0, 11)
-					  });
+		scored(w, stay, id, told + 3, "386216000", "450320001", j->mental_health ? random_between(r, 6, 19) : random_between(r, 0, 11));
 }
 
 static void
@@ -826,6 +827,48 @@ tell_baby_activity(Work *w, const Baby *baby, Stay *stay, int64 when, bool numbe
 }
 
 static void
+baby_observed(Work *w, const Baby *baby, Stay *stay, int64 when, bool numbered, const char *code, int value,
+			  const char *unit)
+{
+	Activity	activity = {0};
+
+	activity.observation = code;
+	activity.value = value;
+	activity.unit = unit;
+	tell_baby_activity(w, baby, stay, when, numbered, &activity, false);
+}
+
+static void
+baby_done(Work *w, const Baby *baby, Stay *stay, int64 when, bool numbered, const char *procedure)
+{
+	Activity	activity = {0};
+
+	activity.procedure = procedure;
+	tell_baby_activity(w, baby, stay, when, numbered, &activity, false);
+}
+
+static void
+baby_blood_spot(Work *w, const Baby *baby, Stay *stay, int64 when, bool numbered, const char *procedure)
+{
+	Activity	activity = {0};
+
+	activity.procedure = procedure;
+	tell_baby_activity(w, baby, stay, when, numbered, &activity, true);
+}
+
+static void
+baby_scored(Work *w, const Baby *baby, Stay *stay, int64 when, bool numbered, const char *procedure,
+			const char *tool, int score)
+{
+	Activity	activity = {0};
+
+	activity.procedure = procedure;
+	activity.tool = tool;
+	activity.score = score;
+	tell_baby_activity(w, baby, stay, when, numbered, &activity, false);
+}
+
+static void
 tell_neonatal(Work *w, const Journey *j, const Baby *baby, Stay *stay, bool numbered, int64 told)
 {
 	static const char *const diagnoses[] = {"P59.9", "P70.4", "P36.9", "P22.1", "P92.9", "P21.9"};
@@ -893,20 +936,11 @@ tell_birth(Work *w, Journey *j, Stay *stay)
 		any_staff(w, stay->organisation, strchr("2346789", baby->method[0]) ? 'O' : 'M',
 				  baby->professional, sizeof(baby->professional));
 		tell_baby(w, j, stay, i, labour, told + 8, false);
-		tell_baby_activity(w, baby, stay, told + 10, numbered, &(Activity)
-						   {
-							   .observation = "364589006",.unit = "g",.value = baby->weight
-						   }, false);
+		baby_observed(w, baby, stay, told + 10, numbered, "364589006", baby->weight, "g");
 		if (!baby->live)
 			continue;
-		tell_baby_activity(w, baby, stay, told + 11, numbered, &(Activity)
-						   {
-							   .procedure = "386216000",.tool = "169895004",.score = baby->apgar1
-						   }, false);
-		tell_baby_activity(w, baby, stay, told + 12, numbered, &(Activity)
-						   {
-							   .procedure = "386216000",.tool = "169909004",.score = baby->apgar5
-						   }, false);
+		baby_scored(w, baby, stay, told + 11, numbered, "386216000", "169895004", baby->apgar1);
+		baby_scored(w, baby, stay, told + 12, numbered, "386216000", "169909004", baby->apgar5);
 		if (baby->neonatal)
 			tell_neonatal(w, j, baby, stay, numbered, told + 13);
 		if (baby->died != 0)
@@ -915,19 +949,10 @@ tell_birth(Work *w, Journey *j, Stay *stay)
 			continue;
 		}
 		when = baby->born + random_between(r, 360, 2800);
-		tell_baby_activity(w, baby, stay, when, numbered, &(Activity)
-						   {
-							   .procedure = random_chance(r, 8500) ? "446077009" : "413083006"
-						   }, false);
-		tell_baby_activity(w, baby, stay, baby->born + random_between(r, 360, 3900), numbered, &(Activity)
-						   {
-							   .procedure = "988351000000107"
-						   }, false);
+		baby_done(w, baby, stay, when, numbered, random_chance(r, 8500) ? "446077009" : "413083006");
+		baby_done(w, baby, stay, baby->born + random_between(r, 360, 3900), numbered, "988351000000107");
 		tell_baby(w, j, stay, i, labour, larger(baby->discharged, told + 60), true);
-		tell_baby_activity(w, baby, stay, larger(larger(baby->born + (int64) 5 * ONE_DAY, baby->discharged + 90), told + 90), true, &(Activity)
-						   {
-							   .procedure = "61594008"
-						   }, true);
+		baby_blood_spot(w, baby, stay, larger(larger(baby->born + (int64) 5 * ONE_DAY, baby->discharged + 90), told + 90), true, "61594008");
 	}
 
 	if (j->admitted != 0)
