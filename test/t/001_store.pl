@@ -133,6 +133,9 @@ END
 # What somebody reads: the version views are the way.
 my $readable = "SELECT count(*), md5(string_agg(r::text, ',' ORDER BY record_id)) FROM spine.all_records r";
 
+# what the courier has still to look at would be gone from one of the two
+$old->wait_for('SELECT count(*) FROM spine.unsettled', '0');
+
 my $dir = PostgreSQL::Test::Utils::tempdir;
 command_ok([ 'pg_dumpall', '-h', $old->host, '-p', $old->port, '--roles-only', '-f', "$dir/roles.sql" ], 'roles are dumped');
 command_ok([ 'pg_dump', '-h', $old->host, '-p', $old->port, '-f', "$dir/node.sql", 'spine' ], 'and the database, plainly');
