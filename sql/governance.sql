@@ -670,11 +670,22 @@ BEGIN
 	   OR the_owner <> ALL (spine.hosted_organisations()) THEN
 		RETURN 0;
 	END IF;
-	-- once for a patient, not once for a record
+	-- only those who are shared now, or may become so; and once for a patient, not once for a record
 	EXECUTE format(
-		'WITH wanted AS MATERIALIZED (
+		'WITH rule AS (
+			SELECT r.to_organisation, r.purpose FROM spine.sharing_rule r
+			 WHERE r.from_organisation = $1 AND r.dataset = $2 AND r.data_group = $3 AND r.in_force
+		 ), related AS (
+			SELECT unnest(spine.linked_patients(x.patient_id)) AS patient_id
+			  FROM (SELECT DISTINCT l.patient_id FROM spine.relationship l
+					 WHERE l.organisation IN (SELECT rule.to_organisation FROM rule WHERE rule.purpose = ''care'')
+					   AND (l.until IS NULL OR l.until > now())) x
+		 ), wanted AS MATERIALIZED (
 			SELECT p.patient_id, spine.audience($1, $2, $3, p.patient_id) AS audience
-			  FROM (SELECT DISTINCT t.patient_id FROM %1$I.%2$I t WHERE t.owner = $1 AND t.patient_id IS NOT NULL) p)
+			  FROM (SELECT DISTINCT t.patient_id FROM %1$I.%2$I t
+					 WHERE t.owner = $1 AND t.patient_id IS NOT NULL
+					   AND (t.audience <> ''{}'' OR t.patient_id IN (SELECT related.patient_id FROM related)
+							OR EXISTS (SELECT FROM rule WHERE rule.purpose <> ''care''))) p)
 		 UPDATE %1$I.%2$I t SET audience = w.audience
 		   FROM wanted w
 		  WHERE t.owner = $1 AND t.patient_id = w.patient_id AND t.audience IS DISTINCT FROM w.audience',
