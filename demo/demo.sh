@@ -504,7 +504,7 @@ DO \$look\$
 DECLARE
 	began timestamptz := clock_timestamp();
 BEGIN
-	WHILE EXISTS (SELECT FROM maternity_2_0.booking b WHERE b.owner = 'RYJ') LOOP
+	WHILE EXISTS (SELECT FROM spine.timeline('$nhs') WHERE owner = 'RYJ') LOOP
 		IF clock_timestamp() > began + interval '1 minute' THEN RAISE 'the record is still open'; END IF;
 	END LOOP;
 	PERFORM set_config('demo.gone', clock_timestamp()::text, false);
