@@ -130,14 +130,14 @@ sub finish
 	return unless @faults || $run->{file} !~ /\.sql$/;
 	my @err = split /\n/, slurp("$run->{base}.err");
 	# PostgreSQL's modules send what Perl says at its death to a log of their own
-	for my $log (glob "$run->{base}/tmp_check/log/regress_log_*")
+	for my $log (@faults ? glob "$run->{base}/tmp_check/log/regress_log_*" : ())
 	{
-		my @last = grep { !/^(?:#|(?:not )?ok\b|\s*$)/ } split /\n/, slurp($log);
+		my @last = grep { !/^(?:#|(?:not )?ok\b|\[[\d:.]+\]|waiting for server|server (?:started|stopped)|\s*$)/ } split /\n/, slurp($log);
 		unshift @err, @last > 8 ? @last[-8 .. -1] : @last;
 	}
 	splice @err, 30, @err - 40, '...' if @err > 40 && $run->{file} =~ /\.sql$/;
 	splice @err, 150, @err - 200, '...' if @err > 200;
-	print "    | $_\n" for @err;
+	print '    | ', substr($_, 0, 300), "\n" for @err;
 }
 
 sub end_all
