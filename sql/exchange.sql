@@ -13,13 +13,12 @@ COMMENT ON FUNCTION spine.ring_doorbell() IS
 	'Wakes this database''s courier when the transaction has committed. Does nothing where the library is not preloaded.';
 
 CREATE FUNCTION spine.deliver() RETURNS trigger
-	LANGUAGE c VOLATILE SECURITY DEFINER PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'spine_deliver';
 ALTER FUNCTION spine.deliver() OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.deliver() FROM PUBLIC;
 COMMENT ON FUNCTION spine.deliver() IS
-	'AFTER STATEMENT trigger (data set, group) with transition tables old_rows and new_rows: appends to spine.delivery one row for each record of this node''s owners and each neighbour, where the record''s content or the neighbour''s part of its audience changed.';
+	'AFTER STATEMENT trigger (data set, group) with transition tables old_rows and new_rows: appends to spine.delivery one row for each record of this node''s owners and each neighbour, where the record''s content or the neighbour''s part of its audience changed. Writes as spine_owner.';
 
 -- One record for each destination that holds records of these patients is put into the ledger
 -- again: it carries the links and anchors of its patient.

@@ -28,6 +28,7 @@
 #include "utils/uuid.h"
 
 #include "exchange/doorbell.h"
+#include "governance/identity.h"
 
 /* tokens handed over in one query: bounds memory when a statement touches millions of rows */
 #define DELIVER_CHUNK	20000
@@ -52,12 +53,14 @@ static const char *const deliver_query =
 " SELECT d.destination, $6, d.record_id, d.revision,"
 "  CASE WHEN d.tokens IS NULL THEN 'withdraw' ELSE 'put' END, d.clause"
 " FROM (SELECT t.destination, t.record_id, pg_catalog.max(t.revision) AS revision,"
-"   pg_catalog.array_agg(t.token ORDER BY t.token) FILTER (WHERE t.fresh) AS tokens,"
-"   pg_catalog.array_agg(t.token ORDER BY t.token) FILTER (WHERE NOT t.fresh) AS old_tokens,"
+"   pg_catalog.array_agg(t.token) FILTER (WHERE t.fresh) AS tokens,"
+"   pg_catalog.array_agg(t.token) FILTER (WHERE NOT t.fresh) AS old_tokens,"
 "   pg_catalog.max(t.revision) FILTER (WHERE t.fresh) AS new_revision,"
 "   pg_catalog.max(t.revision) FILTER (WHERE NOT t.fresh) AS old_revision,"
-"   pg_catalog.min(r.clause) FILTER (WHERE t.fresh) AS clause"
-"  FROM token t JOIN reason r ON r.owner = t.owner AND r.token = t.token"
+"   pg_catalog.min(t.clause) FILTER (WHERE t.fresh) AS clause"
+/* sorted once for all the arrays: they are compared */
+"  FROM (SELECT t.*, r.clause FROM token t JOIN reason r ON r.owner = t.owner AND r.token = t.token"
+"   ORDER BY t.destination, t.record_id, t.token) t"
 "  GROUP BY t.destination, t.record_id) d"
 " WHERE d.tokens IS DISTINCT FROM d.old_tokens OR d.new_revision IS DISTINCT FROM d.old_revision";
 
@@ -220,12 +223,15 @@ deliver_add(DeliverTokens *tokens, TupleTableSlot *slot, const DeliverColumns *c
 static void
 deliver_write(DeliverTokens *tokens)
 {
+	SpineOwnerScope scope;
 	Datum		values[8];
 	int			result;
 
 	if (tokens->n == 0)
 		return;
 
+	/* here rather than on the function: most statements do not come this far */
+	spine_owner_enter(&scope);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	if (deliver_plan == NULL)
@@ -260,6 +266,7 @@ deliver_write(DeliverTokens *tokens)
 		elog(ERROR, "unexpected SPI result %d", result);
 	tokens->written += SPI_processed;
 	SPI_finish();
+	spine_owner_leave(&scope);
 
 	tokens->n = 0;
 	MemoryContextReset(tokens->context);
@@ -316,7 +323,6 @@ spine_deliver(PG_FUNCTION_ARGS)
 		tuplestore_rescan(new_table);
 	}
 
-	tokens.context = AllocSetContextCreate(CurrentMemoryContext, "spine deliver tokens", ALLOCSET_DEFAULT_SIZES);
 	row_context = AllocSetContextCreate(CurrentMemoryContext, "spine deliver row", ALLOCSET_SMALL_SIZES);
 
 	for (;;)
@@ -340,8 +346,10 @@ spine_deliver(PG_FUNCTION_ARGS)
 		if ((old_audience || new_audience) &&
 			!deliver_same(old_slot, new_slot, &columns, old_audience, new_audience))
 		{
-			if (tokens.n == 0 && tokens.relation == (Datum) 0)
+			if (tokens.context == NULL)
 			{
+				tokens.context = AllocSetContextCreate(CurrentMemoryContext, "spine deliver tokens",
+													   ALLOCSET_DEFAULT_SIZES);
 				tokens.relation = PointerGetDatum(cstring_to_text(psprintf("%s.%s", args[0], args[1])));
 				tokens.dataset = CStringGetTextDatum(args[0]);
 				tokens.data_group = CStringGetTextDatum(args[1]);
@@ -364,7 +372,8 @@ spine_deliver(PG_FUNCTION_ARGS)
 	if (new_slot)
 		ExecDropSingleTupleTableSlot(new_slot);
 	MemoryContextDelete(row_context);
-	MemoryContextDelete(tokens.context);
+	if (tokens.context)
+		MemoryContextDelete(tokens.context);
 	return PointerGetDatum(NULL);
 }
 
