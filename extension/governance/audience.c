@@ -22,6 +22,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/uuid.h"
 #include "utils/xid8.h"
 
@@ -99,6 +100,8 @@ groups_load(void)
 
 	/* set first: a change that comes in meanwhile takes it back */
 	groups_valid = true;
+	/* as committed now: what is kept serves transactions after this one too */
+	PushActiveSnapshot(GetLatestSnapshot());
 	PG_TRY();
 	{
 		if (SPI_execute("SELECT pg_catalog.format('%I.%I', g.dataset, g.data_group),"
@@ -142,6 +145,7 @@ groups_load(void)
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
+	PopActiveSnapshot();
 }
 
 /* An array-valued answer of one row, NULL for NULL, copied out of SPI's memory. */

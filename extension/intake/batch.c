@@ -75,12 +75,16 @@ typedef struct SpineBatchRow
 	bool		has_anchor;
 	int32		anchor;
 	bool		keeps_subject;	/* an update that names nobody stays with its patient */
+	int64		from_revision;	/* the revision that an update has read; 0: none */
 
 	/* what the flush finds */
 	bool		has_patient;
 	pg_uuid_t	patient;
 	bool		has_alias;
 	pg_uuid_t	alias_patient;
+	bool		has_alias_number;	/* the person under the NHS number last sent with the alias */
+	pg_uuid_t	alias_number;
+	bool		other_number;	/* and this record has another one */
 	bool		has_episode;
 	pg_uuid_t	episode;
 	bool		has_episode_alias;
@@ -215,6 +219,13 @@ same_uuid(const pg_uuid_t *a, const pg_uuid_t *b)
 	return memcmp(a, b, UUID_LEN) == 0;
 }
 
+/* Is this the id of an NHS number? Others are version 7. */
+static bool
+is_from_number(const pg_uuid_t *patient)
+{
+	return (patient->data[6] & 0xf0) == 0x80;
+}
+
 static bool
 same_local_record(const SpineBatch *batch, const SpineBatchRow *a, const SpineBatchRow *b)
 {
@@ -271,7 +282,22 @@ same_items(const SpineGroup *group, const SpineBatchRow *row, Relation table, He
 	return true;
 }
 
-/* Looks for the record that the system sent under the same local_record_id before. */
+static void
+lost_race(const SpineGroup *group)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("another session of this system is writing the same record"),
+			 errhint("Send the submission again."),
+			 err_generic_string(PG_DIAG_SCHEMA_NAME, group->dataset->name),
+			 err_generic_string(PG_DIAG_TABLE_NAME, group->name)));
+}
+
+/*
+ * Looks for the record that the system sent under the same local_record_id
+ * before. An UPDATE must find it as it has read it: it writes every column, and
+ * those that it did not set would undo what another session has set meanwhile.
+ */
 static void
 probe_existing(SpineBatch *batch, SpineBatchRow *row)
 {
@@ -309,6 +335,9 @@ probe_existing(SpineBatch *batch, SpineBatchRow *row)
 		if (!isnull)
 			row->old_episode = *DatumGetUUIDP(value);
 		value = heap_getattr(stored, group->table_attnums[ENV_REVISION], desc, &isnull);
+		if (row->from_revision != 0 && row->from_revision != DatumGetInt64(value) &&
+			!TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(stored->t_data)))
+			lost_race(group);
 		row->values[ENV_REVISION] = Int64GetDatum(DatumGetInt64(value) + 1);
 		row->same_items = same_items(group, row, table, stored);
 		if (should_free)
@@ -319,6 +348,8 @@ probe_existing(SpineBatch *batch, SpineBatchRow *row)
 	ExecDropSingleTupleTableSlot(slot);
 	index_close(index, NoLock);
 	table_close(table, NoLock);
+	if (row->from_revision != 0 && !row->existing)
+		lost_race(group);
 }
 
 /*
@@ -345,6 +376,7 @@ spine_batch_add(SpineBatch *batch, const SpineRecord *record, pg_uuid_t *record_
 	row->has_anchor = record->has_anchor;
 	row->anchor = record->anchor;
 	row->keeps_subject = record->keeps_subject;
+	row->from_revision = record->from_revision;
 	row->findings = record->findings;
 	row->raw = record->raw;
 	row->raw_length = record->raw_length;
@@ -534,7 +566,9 @@ resolve_query(const SpineGroup *group)
 						   "r.known, "
 						   "coalesce(r.others, false) OR i.linked OR "
 						   "(SELECT EXISTS (SELECT FROM spine.sharing_rule s WHERE s.from_organisation = $1"
-						   "  AND s.dataset = $4 AND s.data_group = $5 AND s.purpose <> 'care')) "
+						   "  AND s.dataset = $4 AND s.data_group = $5 AND s.purpose <> 'care')), "
+						   "(SELECT l.to_patient FROM spine.identity_link l WHERE l.from_patient = a.patient_id"
+						   "  AND l.owner = $1 AND l.method = 'nhs_number' AND l.until IS NULL LIMIT 1) "
 						   "FROM spine_keys k "
 						   "LEFT JOIN spine.alias a ON a.owner = $1 AND a.source_system = $2"
 						   " AND a.local_patient_id = k.local_patient "
@@ -623,6 +657,12 @@ resolve(SpineBatch *batch)
 		}
 		row->known_to_owner = result_true(tuple, 9);
 		row->may_be_shared = result_true(tuple, 10);
+		row->has_alias_number = result_uuid(tuple, 11, &row->alias_number);
+		if (row->has_alias && is_from_number(&row->alias_patient))
+		{
+			row->has_alias_number = true;
+			row->alias_number = row->alias_patient;
+		}
 
 		row->has_patient = true;
 		if (row->has_number_patient)
@@ -668,6 +708,34 @@ resolve(SpineBatch *batch)
 	}
 	SPI_unregister_relation("spine_keys");
 	tuplestore_end(keys);
+}
+
+/*
+ * A system's own number stands for one person, so it cannot come with two NHS
+ * numbers: to take both for hers would join two persons' records, everywhere.
+ */
+static void
+check_numbers(SpineBatch *batch)
+{
+	SpineBatchRow **numbered = palloc0(sizeof(SpineBatchRow *) * HASH_SLOTS);
+
+	for (int i = 0; i < batch->nrows; i++)
+	{
+		SpineBatchRow *row = &batch->rows[i];
+		SpineBatchRow **first;
+
+		row->other_number = false;
+		if (row->rejected || row->local_patient_id == NULL || !row->has_number_patient)
+			continue;
+		first = find_row(batch, numbered, hash_text(row->local_patient_id), row, same_local_patient);
+		if (row->has_alias_number)
+			row->other_number = !same_uuid(&row->alias_number, &row->number_patient);
+		else if (*first == NULL)
+			*first = row;
+		else
+			row->other_number = !same_uuid(&(*first)->number_patient, &row->number_patient);
+		row->rejected = row->other_number;
+	}
 }
 
 /*
@@ -1096,6 +1164,7 @@ settle_subjects(SpineBatch *batch)
 		for (int i = 0; i < batch->nrows; i++)
 			batch->rows[i].rejected = false;
 		resolve(batch);
+		check_numbers(batch);
 		settled = create_aliases(batch);
 		if (settled && group->episode_kind != NULL)
 		{
@@ -1113,7 +1182,10 @@ settle_subjects(SpineBatch *batch)
 	{
 		SpineBatchRow *row = &batch->rows[i];
 
-		if (row->rejected)
+		if (row->other_number)
+			reject(row, "identity.conflict", "nhs_number",
+				   "local_patient_id was sent with another NHS number before; a system's number belongs to one person");
+		else if (row->rejected)
 			reject(row, "identity.conflict", "local_episode_id",
 				   "local_episode_id was sent for another person before; an episode belongs to one person");
 		else if (row->parent_key != NULL && !row->parent_found &&
@@ -1185,17 +1257,6 @@ update_query(const SpineGroup *group)
 	appendStringInfoString(&query,
 						   " FROM spine_batch b WHERE t.record_id = b.record_id AND t.revision = b.revision - 1");
 	return query.data;
-}
-
-static void
-lost_race(const SpineGroup *group)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-			 errmsg("another session of this system is writing the same record"),
-			 errhint("Send the submission again."),
-			 err_generic_string(PG_DIAG_SCHEMA_NAME, group->dataset->name),
-			 err_generic_string(PG_DIAG_TABLE_NAME, group->name)));
 }
 
 /*

@@ -21,6 +21,7 @@
 #include "intake/local_time.h"
 
 #define LOCAL_ID_MAX		100 /* characters in a supplier's own identifier */
+#define KEY_ID_MAX			500 /* in one made of key items: more would not fit into an index */
 
 void
 spine_record_init(SpineRecord *record, SpineGroup *group, MemoryContext context)
@@ -61,7 +62,8 @@ spine_record_finding(SpineRecord *record, const char *rule, SpineSeverity severi
 	finding->rule = rule;
 	finding->severity = severity;
 	finding->item = item == NULL ? NULL : pstrdup(item);
-	finding->message = message.data;
+	finding->message = pstrdup(message.data);
+	pfree(message.data);
 	record->findings = lappend(record->findings, finding);
 	if (severity == SEVERITY_RECORD)
 		record->rejected = true;
@@ -304,7 +306,11 @@ settle_identifiers(SpineRecord *record)
 				any = true;
 			}
 		}
-		if (any)
+		if (any && pg_mbstrlen_with_len(joined.data, joined.len) > KEY_ID_MAX)
+			spine_record_finding(record, "item.length", SEVERITY_RECORD, "local_record_id",
+								 "the record's key items have more than %d characters together; send a local_record_id",
+								 KEY_ID_MAX);
+		else if (any)
 			record->local_record_id = joined.data;
 		else
 			spine_record_finding(record, "identity.missing", SEVERITY_RECORD, "local_record_id",
@@ -449,10 +455,19 @@ spine_check_record(SpineRecord *record)
 
 	for (int i = 0; i < group->nitems; i++)
 	{
+		SpineItem  *item = &group->items[i];
+		const char *fault;
+
 		if (record->nulls[ENV_COLUMNS + i])
 			continue;
-		if (group->items[i].type == ITEM_TEXT || group->items[i].type == ITEM_ODS_CODE)
+		if (item->type == ITEM_TEXT || item->type == ITEM_ODS_CODE)
 			normalise_text(record, ENV_COLUMNS + i);
+		else if (!spine_value_sound(item->type, record->values[ENV_COLUMNS + i], &fault))
+		{
+			spine_record_finding(record, "item.malformed", SEVERITY_RECORD, item->name,
+								 "%s is not %s", item->name, fault);
+			record->nulls[ENV_COLUMNS + i] = true;
+		}
 	}
 
 	settle_identifiers(record);

@@ -3,10 +3,11 @@
  *		The compiled definition of a data set, cached in each backend.
  *
  * A data set is loaded whole from spine.dataset by a few queries on its
- * definition. The cache entry is complete before it is linked in, and a
- * relcache callback on spine.dataset or on a group table only marks entries
- * stale; a stale entry is let go at the end of a transaction, because batches
- * may still point to it until then.
+ * definition, as it is committed now, whatever the transaction's snapshot. The
+ * cache entry is complete before it is linked in, and a relcache callback on
+ * spine.dataset or on a group table only marks entries stale; a stale entry is
+ * let go at the end of a transaction, because batches may still point to it
+ * until then.
  */
 #include "postgres.h"
 
@@ -37,6 +38,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "errors.h"
@@ -68,10 +70,12 @@ static const struct
 
 static SpineDataset *datasets = NULL;
 static Oid	dataset_relid = InvalidOid;
+static uint64 changes = 0;		/* how often mark_stale was called */
 
 static void
 mark_stale(Datum arg, Oid relid)
 {
+	changes++;
 	for (SpineDataset *dataset = datasets; dataset != NULL; dataset = dataset->next)
 	{
 		if (relid == InvalidOid || relid == dataset_relid)
@@ -470,14 +474,15 @@ load_table(SpineGroup *group)
 	MemoryContextSwitchTo(old);
 }
 
-/* Reads the definition; raises SP003 where no such version is accepted. */
+/* Reads the definition; raises SP003 where no such version is published. */
 static SpineDataset *
 load_dataset(const char *name, const char *version)
 {
 	SpineOwnerScope scope;
 	SpineDataset *dataset;
 	MemoryContext context;
-	char	   *retired;
+	bool		isnull;
+	Datum		retired_on;
 
 	context = AllocSetContextCreate(CurrentMemoryContext, "spine data set", ALLOCSET_DEFAULT_SIZES);
 	dataset = MemoryContextAllocZero(context, sizeof(SpineDataset));
@@ -485,6 +490,7 @@ load_dataset(const char *name, const char *version)
 	dataset->name = MemoryContextStrdup(context, name);
 	dataset->version = MemoryContextStrdup(context, version);
 
+	PushActiveSnapshot(GetLatestSnapshot());
 	spine_owner_enter(&scope);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
@@ -496,20 +502,17 @@ load_dataset(const char *name, const char *version)
 				 errmsg("this database has no store"),
 				 errhint("Run SELECT spine.create_store('...') with the ODS code of your organisation.")));
 
-	run_query("SELECT retired_on <= current_date, retired_on FROM spine.dataset WHERE name = $1 AND version = $2",
+	run_query("SELECT retired_on FROM spine.dataset WHERE name = $1 AND version = $2",
 			  name, version);
 	if (SPI_processed == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_SPINE_UNKNOWN_DATASET),
 				 errmsg("data set \"%s\" version \"%s\" is not published here", name, version),
 				 errhint("See spine.datasets for what this node accepts.")));
-	retired = column(SPI_tuptable->vals[0], 1);
-	if (retired != NULL && retired[0] == 't')
-		ereport(ERROR,
-				(errcode(ERRCODE_SPINE_UNKNOWN_DATASET),
-				 errmsg("data set \"%s\" version \"%s\" is no longer accepted, since %s",
-						name, version, column(SPI_tuptable->vals[0], 2)),
-				 errhint("See spine.datasets for what this node accepts.")));
+	retired_on = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	dataset->retires = !isnull;
+	if (!isnull)
+		dataset->retired_on = DatumGetDateADT(retired_on);
 
 	load_groups(dataset);
 	load_items(dataset);
@@ -520,9 +523,21 @@ load_dataset(const char *name, const char *version)
 
 	SPI_finish();
 	spine_owner_leave(&scope);
+	PopActiveSnapshot();
 	return dataset;
 }
 
+/* The cached data set, or NULL. */
+static SpineDataset *
+find_dataset(const char *name, const char *version)
+{
+	for (SpineDataset *dataset = datasets; dataset != NULL; dataset = dataset->next)
+		if (!dataset->stale && strcmp(dataset->name, name) == 0 && strcmp(dataset->version, version) == 0)
+			return dataset;
+	return NULL;
+}
+
+/* Raises SP003 where no such version is accepted. */
 SpineDataset *
 spine_dataset_get(const char *name, const char *version)
 {
@@ -536,14 +551,25 @@ spine_dataset_get(const char *name, const char *version)
 		registered = true;
 	}
 	AcceptInvalidationMessages();
-	for (dataset = datasets; dataset != NULL; dataset = dataset->next)
-		if (!dataset->stale && strcmp(dataset->name, name) == 0 && strcmp(dataset->version, version) == 0)
-			return dataset;
+	dataset = find_dataset(name, version);
+	if (dataset == NULL)
+	{
+		uint64		before = changes;
 
-	dataset = load_dataset(name, version);
-	MemoryContextSetParent(dataset->context, CacheMemoryContext);
-	dataset->next = datasets;
-	datasets = dataset;
+		dataset = load_dataset(name, version);
+		/* what changed meanwhile may be missing: good for this transaction alone */
+		dataset->stale = changes != before;
+		MemoryContextSetParent(dataset->context, CacheMemoryContext);
+		dataset->next = datasets;
+		datasets = dataset;
+	}
+	/* its day may come while it is cached */
+	if (dataset->retires && dataset->retired_on <= GetSQLCurrentDate())
+		ereport(ERROR,
+				(errcode(ERRCODE_SPINE_UNKNOWN_DATASET),
+				 errmsg("data set \"%s\" version \"%s\" is no longer accepted, since %s",
+						name, version, spine_value_text(ITEM_DATE, DateADTGetDatum(dataset->retired_on))),
+				 errhint("See spine.datasets for what this node accepts.")));
 	return dataset;
 }
 

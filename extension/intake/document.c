@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 
 #include "errors.h"
 #include "intake/document.h"
@@ -53,6 +54,7 @@ add_record(ParseContext *context)
 {
 	SpineDocument *document = context->document;
 
+	CHECK_FOR_INTERRUPTS();
 	if (document->nrecords == document->records_room)
 	{
 		document->records_room = Max(16, document->records_room * 2);
@@ -71,6 +73,7 @@ add_field(ParseContext *context, JsonTokenType type, char *text)
 {
 	SpineDocumentRecord *record = current_record(context);
 
+	CHECK_FOR_INTERRUPTS();
 	if (record->nfields == record->fields_room)
 	{
 		record->fields_room = Max(16, record->fields_room * 2);

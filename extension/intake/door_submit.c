@@ -256,6 +256,7 @@ store_records(Submission *submission)
 
 			if (record == NULL || record->group != group)
 				continue;
+			CHECK_FOR_INTERRUPTS();
 			if (batch == NULL)
 				batch = spine_batch_create(group, submission->owner, submission->source_system,
 										   submission->context);
@@ -294,6 +295,7 @@ keep_rejections(Submission *submission)
 
 		if (submission->verdicts[place].outcome != OUTCOME_REJECTED)
 			continue;
+		CHECK_FOR_INTERRUPTS();
 		initStringInfo(&json);
 		spine_door_findings_json(&json, submission->verdicts[place].findings);
 		no_group[count] = source->group == NULL;
@@ -339,6 +341,7 @@ return_verdicts(Submission *submission, ReturnSetInfo *rsinfo)
 		Datum		values[4];
 		bool		nulls[4] = {false, false, verdict->outcome == OUTCOME_REJECTED, false};
 
+		CHECK_FOR_INTERRUPTS();
 		values[0] = Int32GetDatum(place + 1);
 		values[1] = CStringGetTextDatum(outcome_names[verdict->outcome]);
 		values[2] = UUIDPGetDatum(&verdict->record_id);
@@ -383,7 +386,10 @@ spine_submit(PG_FUNCTION_ARGS)
 	submission->verdicts = palloc_extended(sizeof(Verdict) * Max(n, 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	submission->records = palloc_extended(sizeof(SpineRecord *) * Max(n, 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	for (int place = 0; place < n; place++)
+	{
+		CHECK_FOR_INTERRUPTS();
 		check_place(submission, place);
+	}
 	store_records(submission);
 	/* the cache may have been filled anew meanwhile */
 	submission->caller = spine_caller_get();

@@ -7,6 +7,9 @@
  * left after the last one; the row trigger checks each row and stores the
  * batch whenever it is full. Open batches are a stack, because a statement
  * may run inside another one's trigger or function.
+ *
+ * Both triggers work without an error context: COPY would add its line to an
+ * error, and a function its statement: a person's data, in the server's log.
  */
 #include "postgres.h"
 
@@ -197,8 +200,6 @@ refuse(const SpineGroup *group, int n, List *findings)
 		appendStringInfo(&detail, "%s%s: %s.", nfaults++ > 0 ? "\n" : "", finding->rule, finding->message);
 	}
 
-	/* COPY would add the line as context: a person's data, in the server's log */
-	error_context_stack = NULL;
 	ereport(ERROR,
 			(errcode(ERRCODE_SPINE_RECORD_REJECTED),
 			 errmsg_plural("row %d is refused: %d finding", "row %d is refused: %d findings", nfaults, n, nfaults),
@@ -222,12 +223,14 @@ Datum
 spine_intake_statement(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	ErrorContextCallback *context = error_context_stack;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_STATEMENT(trigdata->tg_event))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("spine.intake_statement() is a statement trigger of spine's views")));
 
+	error_context_stack = NULL;
 	if (TRIGGER_FIRED_BEFORE(trigdata->tg_event))
 		open_batch(trigdata);
 	else
@@ -244,6 +247,7 @@ spine_intake_statement(PG_FUNCTION_ARGS)
 			break;
 		}
 	}
+	error_context_stack = context;
 	return PointerGetDatum(NULL);
 }
 
@@ -257,7 +261,6 @@ text_of(Datum value)
 static void
 refuse_column(OpenBatch *open, const char *column)
 {
-	error_context_stack = NULL;
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("column \"%s\" is set by spine", column),
@@ -270,15 +273,12 @@ static void
 check_writer(OpenBatch *open, int column, Datum value)
 {
 	if (strcmp(TextDatumGetCString(value), column == ENV_OWNER ? open->owner : open->source_system) != 0)
-	{
-		error_context_stack = NULL;
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("a system writes for its own organisation and under its own name only"),
 				 errdetail("This role is system \"%s\" of organisation %s.", open->source_system, open->owner),
 				 err_generic_string(PG_DIAG_TABLE_NAME, open->group->name),
 				 err_generic_string(PG_DIAG_COLUMN_NAME, spine_envelope_names[column])));
-	}
 }
 
 /*
@@ -343,10 +343,10 @@ view_column(const OpenBatch *open, TupleDesc desc, int wanted)
 	elog(ERROR, "the view lacks column \"%s\"", spine_envelope_names[wanted]);
 }
 
-Datum
-spine_intake_row(PG_FUNCTION_ARGS)
+/* Takes one row in; returns the row as RETURNING shows it. */
+static HeapTuple
+take_row(TriggerData *trigdata)
 {
-	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	TupleDesc	desc;
 	OpenBatch  *open;
 	MemoryContext old;
@@ -357,11 +357,6 @@ spine_intake_row(PG_FUNCTION_ARGS)
 	bool	   *old_nulls = NULL;
 	SpineRecord record;
 	pg_uuid_t	record_id;
-
-	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_INSTEAD(trigdata->tg_event))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("spine.intake_row() is an INSTEAD OF trigger of spine's views")));
 
 	desc = RelationGetDescr(trigdata->tg_relation);
 	for (open = open_batches; open != NULL; open = open->next)
@@ -390,7 +385,7 @@ spine_intake_row(PG_FUNCTION_ARGS)
 		spine_batch_delete(open->batch,
 						   DatumGetUUIDP(old_values[view_column(open, desc, ENV_RECORD_ID)]));
 		MemoryContextSwitchTo(old);
-		return PointerGetDatum(trigdata->tg_trigtuple);
+		return trigdata->tg_trigtuple;
 	}
 
 	/* the batch keeps what points into the row until it is stored */
@@ -400,6 +395,8 @@ spine_intake_row(PG_FUNCTION_ARGS)
 	spine_record_init(&record, open->group, CurrentMemoryContext);
 	record.n = open->row_number;
 	record.keeps_subject = old_values != NULL;
+	if (old_values != NULL)
+		record.from_revision = DatumGetInt64(old_values[view_column(open, desc, ENV_REVISION)]);
 	read_row(open, &record, desc, values, nulls, old_values, old_nulls);
 	spine_check_record(&record);
 	if (record.rejected)
@@ -410,7 +407,7 @@ spine_intake_row(PG_FUNCTION_ARGS)
 		MemoryContextSwitchTo(old);
 		open->row_number--;
 		spine_batch_flush(open->batch, strict_verdict, open->group);
-		return spine_intake_row(fcinfo);
+		return take_row(trigdata);
 	}
 	spine_batch_add(open->batch, &record, &record_id);
 	MemoryContextSwitchTo(old);
@@ -425,5 +422,23 @@ spine_intake_row(PG_FUNCTION_ARGS)
 
 		tuple = heap_modify_tuple_by_cols(tuple, desc, 3, at, set, none);
 	}
+	return tuple;
+}
+
+Datum
+spine_intake_row(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	ErrorContextCallback *context = error_context_stack;
+	HeapTuple	tuple;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_INSTEAD(trigdata->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("spine.intake_row() is an INSTEAD OF trigger of spine's views")));
+
+	error_context_stack = NULL;
+	tuple = take_row(trigdata);
+	error_context_stack = context;
 	return PointerGetDatum(tuple);
 }

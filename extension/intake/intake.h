@@ -159,6 +159,8 @@ typedef struct SpineDataset
 	char	   *name;
 	char	   *version;
 	bool		stale;
+	bool		retires;
+	int32		retired_on;		/* DateADT */
 	int			ngroups;
 	SpineGroup *groups;
 	struct SpineDataset *next;
@@ -196,6 +198,7 @@ typedef struct SpineRecord
 	bool		has_anchor;
 	int32		anchor;			/* DateADT */
 	bool		keeps_subject;	/* an update that names nobody stays with its patient */
+	int64		from_revision;	/* the revision that an update has read; 0: none */
 	List	   *findings;		/* of SpineFinding */
 	bool		rejected;
 	bool		tolerant;		/* a rule that raises rejects the record, not the statement */
@@ -221,6 +224,7 @@ extern void spine_group_compile_rules(SpineGroup *group);
 /* value.c */
 extern bool spine_value_parse(SpineItemType type, const char *text, int length,
 							  Datum *value, const char **fault);
+extern bool spine_value_sound(SpineItemType type, Datum value, const char **fault);
 extern char *spine_value_text(SpineItemType type, Datum value);
 
 /* check.c */

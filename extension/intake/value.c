@@ -28,6 +28,7 @@
 #include "types/snomed_code_core.h"
 
 #define NUMERIC_DIGITS_MAX	60
+#define YEAR_MAX			9999
 
 static bool
 two_digits(const char *text, int *value)
@@ -322,7 +323,37 @@ spine_value_parse(SpineItemType type, const char *text, int length,
 	pg_unreachable();
 }
 
-/* The text of a value, for identifiers and keys. */
+/*
+ * PostgreSQL's types hold values that no text above stands for: infinite dates,
+ * dates whose instant a timestamp cannot hold, numbers that are none.
+ */
+bool
+spine_value_sound(SpineItemType type, Datum value, const char **fault)
+{
+	DateADT		first = date2j(1, 1, 1) - POSTGRES_EPOCH_JDATE;
+	DateADT		end = date2j(YEAR_MAX + 1, 1, 1) - POSTGRES_EPOCH_JDATE;
+
+	switch (type)
+	{
+		case ITEM_DATE:
+			*fault = "a date of the calendar from year 1 to 9999";
+			return DatumGetDateADT(value) >= first && DatumGetDateADT(value) < end;
+		case ITEM_TIME:
+			*fault = "a time of day before 24:00:00";
+			return DatumGetTimeADT(value) < USECS_PER_DAY;
+		case ITEM_TIMESTAMP:
+			*fault = "a date and time from year 1 to 9999";
+			return DatumGetTimestampTz(value) >= first * USECS_PER_DAY &&
+				DatumGetTimestampTz(value) < end * USECS_PER_DAY;
+		case ITEM_NUMERIC:
+			*fault = "a decimal number";
+			return !numeric_is_nan(DatumGetNumeric(value)) && !numeric_is_inf(DatumGetNumeric(value));
+		default:
+			return true;
+	}
+}
+
+/* The text of a value, for identifiers and keys: whatever the session's settings, the same. */
 char *
 spine_value_text(SpineItemType type, Datum value)
 {
@@ -364,7 +395,17 @@ spine_value_text(SpineItemType type, Datum value)
 								seconds / SECS_PER_MINUTE % MINS_PER_HOUR, seconds % SECS_PER_MINUTE);
 			}
 		case ITEM_TIMESTAMP:
-			return pstrdup(timestamptz_to_str(DatumGetTimestampTz(value)));
+			{
+				struct pg_tm tm;
+				fsec_t		micros;
+
+				/* without a time zone: in UTC */
+				if (timestamp2tm(DatumGetTimestampTz(value), NULL, &tm, &micros, NULL, NULL) != 0)
+					elog(ERROR, "a timestamp is out of range");
+				return psprintf("%04d-%02d-%02dT%02d:%02d:%02d%sZ", tm.tm_year, tm.tm_mon, tm.tm_mday,
+								tm.tm_hour, tm.tm_min, tm.tm_sec,
+								micros == 0 ? "" : psprintf(".%06d", (int) micros));
+			}
 	}
 	pg_unreachable();
 }

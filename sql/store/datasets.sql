@@ -10,6 +10,8 @@ CREATE TABLE spine.dataset (
 	retired_on date,
 	PRIMARY KEY (name, version)
 );
+CREATE TRIGGER forget_cache AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON spine.dataset
+	FOR EACH STATEMENT EXECUTE FUNCTION spine.forget_cache();
 COMMENT ON TABLE spine.dataset IS 'Published versions of data sets, with their definitions.';
 
 -- The catalogue: what the definitions say, as rows.

@@ -1,6 +1,6 @@
 -- The tolerant door: spine.submit(document).
 \ir setup.psql
-SELECT plan(60);
+SELECT plan(64);
 
 CREATE ROLE intake_submit_supplier;
 CREATE ROLE intake_submit_other;
@@ -244,6 +244,29 @@ SELECT send('summer', document(
 	'{"group": "care_contact", "local_patient_id": "M1", "local_episode_id": "P1", "data": {"care_contact_id": "K2", "contact_date": "2026-07-03", "contact_time": "14:30:00"}}'));
 SELECT results_eq($$ SELECT event_at FROM maternity.care_contact WHERE care_contact_id = 'K2' $$,
 	$$ VALUES ('2026-07-03 13:30+00'::timestamptz) $$, 'dates and times are local times of the United Kingdom');
+
+-- keys made of items: too long for an index, or a time that each session shows in its own way
+
+SELECT spine.publish_dataset('{"name": "submit_keys", "version": "1.0", "title": "T", "description": "D", "source": "S", "mandation": "M",
+	"groups": [{"name": "reading", "title": "R", "description": "D", "subject": "mother", "key": ["device", "taken_at"],
+		"items": [{"name": "device", "title": "D", "type": "text", "status": "M", "class": "administrative"},
+				  {"name": "taken_at", "title": "T", "type": "timestamp", "status": "M", "class": "clinical"}]}]}') \g /dev/null
+CREATE FUNCTION send_reading(label text, device text, taken_at text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM send(label, format('{"dataset": "submit_keys", "version": "1.0", "records": [{"group": "reading", "nhs_number": "9990000018",
+		"data": {"device": "%s", "taken_at": "%s"}}]}', device, taken_at));
+	RETURN (SELECT v.outcome FROM verdict v WHERE v.label = send_reading.label);
+END
+$$;
+SELECT is(send_reading('long key', (SELECT string_agg(md5(i::text), '') FROM generate_series(1, 200) i), '2026-01-01T10:00:00Z'), 'rejected',
+	'a record whose key no index could hold is rejected, not raised on');
+SELECT is((SELECT concat_ws(' ', f ->> 'rule', f ->> 'item') FROM verdict, jsonb_array_elements(findings) f WHERE label = 'long key'),
+	'item.length local_record_id', 'and told why');
+SET timezone = 'America/New_York';
+SELECT is(send_reading('west', 'Elm 7', '2026-01-01T10:00:00.5Z'), 'accepted', 'a record with a time in its key');
+SET timezone = 'Asia/Tokyo';
+SELECT is(send_reading('east', 'Elm 7', '2026-01-01T10:00:00.5Z'), 'unchanged', 'is the same record in a session of another time zone');
+RESET timezone;
 
 SELECT * FROM finish();
 DO $$

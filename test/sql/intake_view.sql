@@ -1,6 +1,6 @@
 -- The strict door: INSERT, UPDATE, DELETE and COPY on the typed views.
 \ir setup.psql
-SELECT plan(44);
+SELECT plan(51);
 
 CREATE ROLE intake_view_supplier;
 CREATE ROLE intake_view_device;
@@ -161,6 +161,32 @@ SELECT is((SELECT count(*) FROM maternity.care_contact WHERE care_contact_id LIK
 SELECT lives_ok($$ SELECT as_supplier('INSERT INTO maternity_2_0.mother_finding (nhs_number, local_episode_id, local_record_id, observation_date, observation_scheme, observation_code, observation_value, observation_unit) VALUES (''9990000018'', ''X1'', ''O1'', ''2026-04-02'', ''03'', ''251900003'', ''3'', ''ppm'')', 'intake_view_device') $$,
 	'a device writes');
 SELECT is(as_supplier('SELECT count(*) FROM maternity_2_0.mother_finding', 'intake_view_device'), '0', 'and cannot read back what it wrote');
+
+-- values that PostgreSQL's types have and the calendar has not
+
+CREATE FUNCTION refused_item(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	the_column text; the_rule text;
+BEGIN
+	PERFORM as_supplier(statement);
+	RETURN 'taken';
+EXCEPTION WHEN SQLSTATE 'SP001' THEN
+	GET STACKED DIAGNOSTICS the_column = COLUMN_NAME, the_rule = CONSTRAINT_NAME;
+	RETURN concat_ws(' ', the_column, the_rule);
+END
+$$;
+CREATE FUNCTION booked_on(day text, due text DEFAULT '2026-08-10') RETURNS text LANGUAGE sql AS $$
+	SELECT refused_item(format('INSERT INTO maternity_2_0.booking (nhs_number, local_patient_id, local_episode_id, antenatal_booking_date, edd_agreed)
+		VALUES (''9990000026'', ''M7'', ''P7'', %L, %L)', day, due))
+$$;
+SELECT is(booked_on('infinity'), 'antenatal_booking_date item.malformed', 'a date without end is none');
+SELECT is(booked_on('2026-01-05', '-infinity'), 'edd_agreed item.malformed', 'nor one without beginning');
+SELECT is(booked_on('10000-01-01'), 'antenatal_booking_date item.malformed', 'nor one after year 9999');
+SELECT is(booked_on('0001-12-31 BC'), 'antenatal_booking_date item.malformed', 'nor one before year 1');
+SELECT is(booked_on('9999-12-31', '0001-01-01'), 'taken', 'what lies between is');
+SELECT is((SELECT event_at FROM maternity.booking WHERE pregnancy_id = 'P7'), '9999-12-31 00:00+00', 'and dates the record');
+SELECT is(refused_item($$ INSERT INTO maternity_2_0.care_contact (nhs_number, local_episode_id, care_contact_id, contact_date, contact_time)
+	VALUES ('9990000018', 'P1', 'K24', '2026-04-02', '24:00') $$), 'contact_time item.malformed', 'nor is the end of a day a time of it');
 
 SELECT * FROM finish();
 DELETE FROM spine.system;
