@@ -18,9 +18,6 @@ have() { command -v "$1" > /dev/null 2>&1; }
 
 # packages_missing COMMAND [all]: Debian packages whose content is not there.
 packages_missing() {
-	if [ -n "${PG_CONFIG:-}" ] && ! find_postgres; then
-		die "$PG_CONFIG does not lead to a PostgreSQL with its server and server headers"
-	fi
 	major=15
 	if find_postgres; then
 		major=$("$PG_CONFIG" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
@@ -45,6 +42,9 @@ packages_missing() {
 
 # packages_ensure COMMAND [all]: installs them where it may, else names them and ends.
 packages_ensure() {
+	if [ -n "${PG_CONFIG:-}" ] && ! find_postgres; then
+		die "$PG_CONFIG does not lead to a PostgreSQL with its server and server headers"
+	fi
 	missing=$(packages_missing "$@" | tr ' ' '\n' | LC_ALL=C sort -u | tr '\n' ' ')
 	missing=${missing% }
 	if [ -n "$missing" ]; then
