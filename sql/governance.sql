@@ -305,8 +305,9 @@ DECLARE
 	changed record;
 	touched bigint := 0;
 BEGIN
-	-- one at a time: two would each miss what the other has not committed
-	PERFORM pg_advisory_xact_lock(hashtextextended('spine.compile_agreements', 0));
+	-- one at a time: two would each miss what the other has not committed. Anybody could hold an
+	-- advisory lock, and with it a revocation.
+	LOCK TABLE spine.sharing_rule IN SHARE ROW EXCLUSIVE MODE;
 
 	before := ARRAY(SELECT r FROM spine.sharing_rule r WHERE r.in_force);
 	wanted := ARRAY(
@@ -405,15 +406,19 @@ CREATE FUNCTION spine.agreement_one(the_name text, the_version integer, the_dige
 	SET jit = off
 	AS $fn$
 DECLARE
+	mine text[] := spine.caller_organisations('governor');
 	found_one record;
 	how_many integer;
 BEGIN
-	-- an agreement between others is as absent as one that does not exist
-	SELECT count(*) OVER (), a.* INTO found_one
-	  FROM spine.agreement_states() a
-	 WHERE a.name = the_name AND a.version = the_version
-	   AND (the_digest IS NULL OR a.digest = the_digest)
-	   AND a.parties && spine.caller_organisations('governor');
+	-- An agreement between others is as absent as one that does not exist. What the caller's organisation
+	-- has signed goes before what others have proposed to it under the same name.
+	SELECT count(*) OVER (), c.* INTO found_one
+	  FROM (SELECT a.*, a.signed_by && mine AS is_mine, bool_or(a.signed_by && mine) OVER () AS one_is_mine
+			  FROM spine.agreement_states() a
+			 WHERE a.name = the_name AND a.version = the_version
+			   AND (the_digest IS NULL OR a.digest = the_digest)
+			   AND a.parties && mine) c
+	 WHERE the_digest IS NOT NULL OR c.is_mine OR NOT c.one_is_mine;
 	how_many := found_one.count;
 	IF how_many IS NULL THEN
 		RAISE EXCEPTION 'there is no such agreement "%" version %', the_name, the_version
@@ -489,9 +494,11 @@ BEGIN
 		RAISE EXCEPTION 'permission denied: none of your organisations is a party of this agreement'
 			USING ERRCODE = 'insufficient_privilege';
 	END IF;
+	-- what others have proposed to each other bars nobody's name, and is not told
 	IF EXISTS (SELECT FROM spine.agreement_event e
 				WHERE e.name = propose_agreement.name AND e.version = propose_agreement.version AND e.kind = 'proposed'
-				  AND (e.digest <> propose_agreement.digest OR e.owner = proposer)) THEN
+				  AND (e.owner = proposer
+					   OR e.digest <> propose_agreement.digest AND e.document -> 'parties' ? proposer)) THEN
 		RAISE EXCEPTION 'agreement "%" version % has been proposed already', name, version
 			USING ERRCODE = 'SP005', HINT = 'Propose a change as a new version.';
 	END IF;

@@ -166,7 +166,13 @@ BEGIN
 		UNION ALL
 		SELECT t.line, 'code ' || t.code || ' is already known as a ' || o.kind
 		  FROM file t
-		  JOIN spine.organisation o ON o.code = t.code AND o.kind IN ('region', 'icb', 'national', 'supplier', 'network')
+		  JOIN spine.organisation o ON o.code = t.code AND o.kind NOT IN ('trust', 'health_board')
+		UNION ALL
+		-- a unit is read by whoever reads for its parent: no file moves it, nor puts a Trust above others
+		SELECT t.line, 'code ' || o.code || ' is already known as a ' || o.kind
+		  FROM file t
+		  JOIN spine.organisation o ON o.code = t.region AND o.kind NOT IN ('region', 'national')
+									OR o.code = t.icb AND o.kind NOT IN ('icb', 'region')
 	)
 	SELECT (SELECT count(*) FROM file),
 		   (SELECT string_agg(format('Line %s: %s.', f.line, f.what), E'\n' ORDER BY f.line, f.what)
@@ -324,7 +330,8 @@ BEGIN
 	SELECT r.rolname INTO too_much
 	  FROM pg_roles r
 	 WHERE pg_has_role(role_name, r.oid, 'MEMBER')
-	   AND (r.rolsuper OR r.rolbypassrls OR r.rolreplication
+	   -- who may create roles may make himself a member of any of them
+	   AND (r.rolsuper OR r.rolbypassrls OR r.rolreplication OR r.rolcreaterole
 			OR r.rolname IN ('spine_owner', 'spine_reader', 'spine_neighbour', 'pg_read_all_data', 'pg_write_all_data',
 							 'pg_read_server_files', 'pg_write_server_files', 'pg_execute_server_program'))
 	 ORDER BY r.rolname <> role_name, r.rolname
@@ -333,7 +340,7 @@ BEGIN
 		RAISE EXCEPTION 'role "%" cannot act for an organisation', role_name
 			USING ERRCODE = 'invalid_grant_operation',
 				  DETAIL = CASE WHEN too_much = role_name
-						   THEN 'It is a superuser, bypasses row-level security or may replicate.'
+						   THEN 'It is a superuser, bypasses row-level security, may replicate or create roles.'
 						   ELSE format('It is a member of role "%s", which no policy holds.', too_much) END,
 				  HINT = 'Give people and systems roles of their own, without such rights.';
 	END IF;

@@ -47,7 +47,9 @@ CREATE TABLE spine.relationship (
 	since timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	until timestamptz,
 	revision bigint NOT NULL DEFAULT 1,
-	audience text[] NOT NULL
+	audience text[] NOT NULL,
+	-- one organisation may send a person to another; what it does itself nobody else can say
+	CHECK (kind IN ('referral', 'transfer') OR owner = organisation)
 );
 CREATE UNIQUE INDEX relationship_one ON spine.relationship (patient_id, organisation, kind, owner) WHERE until IS NULL;
 COMMENT ON TABLE spine.relationship IS 'Why an organisation may see a patient. owner is the organisation that recorded it.';
