@@ -62,6 +62,7 @@ typedef struct Neighbour
 	PostgresPollingStatusType polling;
 	bool		flushing;		/* output is left to send */
 	bool		look;			/* in READY: the ledger may have something */
+	char	   *arriving;		/* an answer whose end is outstanding */
 	char	   *answer;			/* the neighbour's last, as JSON */
 	int			most;			/* ledger rows for the next batch */
 	int			failures;
@@ -194,7 +195,10 @@ courier_list(void)
 				if (neighbour->conn)
 					PQfinish(neighbour->conn);
 				neighbour->conn = NULL;
+				courier_free(&neighbour->arriving);
 				neighbour->state = NEIGHBOUR_DOWN;
+				neighbour->flushing = false;
+				neighbour->deadline = 0;
 				neighbour->retry_at = 0;
 				neighbour->failures = 0;
 			}
@@ -226,6 +230,7 @@ courier_list(void)
 		if (neighbour->conn)
 			PQfinish(neighbour->conn);
 		courier_free(&neighbour->conninfo);
+		courier_free(&neighbour->arriving);
 		courier_free(&neighbour->answer);
 		pfree(neighbour);
 	}
@@ -274,6 +279,7 @@ neighbour_failed(Neighbour *neighbour, const char *error)
 	neighbour->flushing = false;
 	neighbour->deadline = 0;
 	neighbour->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) wait);
+	courier_free(&neighbour->arriving);
 	courier_free(&neighbour->answer);
 
 	ereport(LOG,
@@ -319,6 +325,12 @@ neighbour_expect(Neighbour *neighbour, NeighbourState state)
 	neighbour->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), spine_courier_timeout);
 }
 
+/* libpq would write them to the server's log, as they come */
+static void
+neighbour_notice(void *arg, const PGresult *result)
+{
+}
+
 static void
 neighbour_connect(Neighbour *neighbour)
 {
@@ -334,6 +346,7 @@ neighbour_connect(Neighbour *neighbour)
 		neighbour_failed(neighbour, "out of memory");
 		return;
 	}
+	(void) PQsetNoticeReceiver(neighbour->conn, neighbour_notice, NULL);
 	if (PQstatus(neighbour->conn) == CONNECTION_BAD)
 	{
 		neighbour_failed(neighbour, neighbour_message(neighbour));
@@ -428,18 +441,25 @@ neighbour_turn(Neighbour *neighbour)
 	neighbour_send(neighbour, "SELECT spine.receive($1::pg_catalog.jsonb)", batch, NEIGHBOUR_SENDING);
 }
 
-/* Takes what has come; the answer, when it is whole, makes the neighbour ready. */
+/*
+ * Takes what has come; the answer, when it is whole, makes the neighbour ready.
+ * PQgetResult() is called only when it cannot wait: a neighbour that never
+ * ends its answer runs into the deadline and holds up nobody else.
+ */
 static void
 neighbour_read(Neighbour *neighbour)
 {
-	char	   *answer = NULL;
-	char	   *error = NULL;
+	PGnotify   *notify;
+	PGresult   *result = NULL;
 
 	if (!PQconsumeInput(neighbour->conn))
 	{
 		neighbour_failed(neighbour, neighbour_message(neighbour));
 		return;
 	}
+	/* nobody listens, but what comes unasked would pile up */
+	while ((notify = PQnotifies(neighbour->conn)) != NULL)
+		PQfreemem(notify);
 	if (neighbour->state == NEIGHBOUR_READY)
 	{
 		/* nothing is asked: an end of the connection, or a parameter's change */
@@ -447,37 +467,41 @@ neighbour_read(Neighbour *neighbour)
 			neighbour_failed(neighbour, neighbour_message(neighbour));
 		return;
 	}
-	if (PQisBusy(neighbour->conn))
-		return;
 
 	for (;;)
 	{
-		PGresult   *result = PQgetResult(neighbour->conn);
-
+		if (PQisBusy(neighbour->conn))
+			return;
+		result = PQgetResult(neighbour->conn);
 		if (result == NULL)
 			break;
-		if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1 && !PQgetisnull(result, 0, 0))
-			answer = pstrdup(PQgetvalue(result, 0, 0));
+		if (neighbour->arriving == NULL && PQresultStatus(result) == PGRES_TUPLES_OK &&
+			PQntuples(result) == 1 && !PQgetisnull(result, 0, 0))
+			neighbour->arriving = courier_strdup(PQgetvalue(result, 0, 0));
 		else
 		{
 			const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 			const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+			char	   *error = psprintf("neighbour: %s: %s", state ? state : "?????",
+										 message ? message : "no answer");
 
-			error = psprintf("neighbour: %s: %s", state ? state : "?????",
-							 message ? message : "no answer");
+			/* whatever would follow goes with the connection */
+			PQclear(result);
+			neighbour_failed(neighbour, error);
+			return;
 		}
 		PQclear(result);
 	}
-	if (PQstatus(neighbour->conn) == CONNECTION_BAD && error == NULL && answer == NULL)
-		error = neighbour_message(neighbour);
-	if (error || answer == NULL)
+	if (neighbour->arriving == NULL)
 	{
-		neighbour_failed(neighbour, error ? error : "neighbour: no answer");
+		neighbour_failed(neighbour, PQstatus(neighbour->conn) == CONNECTION_BAD ?
+						 neighbour_message(neighbour) : "neighbour: no answer");
 		return;
 	}
 
 	courier_free(&neighbour->answer);
-	neighbour->answer = courier_strdup(answer);
+	neighbour->answer = neighbour->arriving;
+	neighbour->arriving = NULL;
 	neighbour->state = NEIGHBOUR_READY;
 	neighbour->deadline = 0;
 	neighbour->look = true;

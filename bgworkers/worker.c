@@ -80,6 +80,9 @@ void
 spine_worker_begin(const char *activity)
 {
 	in_transaction = true;
+	/* asked just before: from now on die() would, and nothing is begun yet */
+	if (ShutdownRequestPending)
+		proc_exit(0);
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	if (SPI_connect() != SPI_OK_CONNECT)
