@@ -35,6 +35,10 @@ packages_missing() {
 		perl -MIPC::Run -e 1 2> /dev/null || echo libipc-run-perl
 		find_postgres && [ -f "$("$PG_CONFIG" --sharedir)/extension/pgtap.control" ] || echo "postgresql-$major-pgtap"
 	fi
+	# without it the check of the layout is skipped
+	if [ "$1" = test ] && [ "$(id -u)" -eq 0 ] && have apt-get; then
+		have pg_bsd_indent || echo pg-bsd-indent
+	fi
 	if [ "$1 ${2:-}" = "test all" ]; then
 		have clang || echo "clang libclang-rt-dev"
 	fi
