@@ -33,6 +33,7 @@
 #include "utils/timestamp.h"
 
 #include "../bgworkers/worker.h"
+#include "compat.h"
 #include "exchange/doorbell.h"
 #include "guc.h"
 
@@ -598,7 +599,7 @@ courier_wait(long timeout)
 	for (Neighbour *neighbour = neighbours; neighbour; neighbour = neighbour->next)
 		n++;
 	/* sockets change with each attempt to connect, so the set is made anew */
-	set = CreateWaitEventSet(CurrentMemoryContext, n);
+	set = spine_wait_event_set(n);
 	occurred = palloc(sizeof(WaitEvent) * n);
 	AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 	AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);

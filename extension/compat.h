@@ -20,4 +20,52 @@
 #define spine_ereturn(context, dummy, ...) ereport(ERROR, __VA_ARGS__)
 #endif
 
+/* VARDATA and its like moved out of postgres.h in 16. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/* Since 16 a semantic action of the JSON parser tells whether to go on; ours raise instead. */
+#if PG_VERSION_NUM >= 160000
+#define SPINE_JSON_ACTION	JsonParseErrorType
+#define SPINE_JSON_GO_ON	return JSON_SUCCESS
+#else
+#define SPINE_JSON_ACTION	void
+#define SPINE_JSON_GO_ON	return
+#endif
+
+/* Since 17 the caller may bring the lexer's memory along. */
+#if PG_VERSION_NUM >= 170000
+#define spine_json_lexer(json, length, encoding) \
+	makeJsonLexContextCstringLen(NULL, json, length, encoding, true)
+#else
+#define spine_json_lexer(json, length, encoding) \
+	makeJsonLexContextCstringLen(json, length, encoding, true)
+#endif
+
+/* This process's place in the process array and the local id of its transaction: see storage/proc.h. */
+#if PG_VERSION_NUM >= 170000
+#define spine_proc_number()	((uint32) MyProcNumber)
+#define spine_local_xid()	(MyProc->vxid.lxid)
+#else
+#define spine_proc_number()	((uint32) MyProc->pgprocno)
+#define spine_local_xid()	(MyProc->lxid)
+#endif
+
+/* A set of events belongs to a resource owner since 17 (NULL: to the session), to a context before. */
+#if PG_VERSION_NUM >= 170000
+#define spine_wait_event_set(n) CreateWaitEventSet(NULL, n)
+#else
+#define spine_wait_event_set(n) CreateWaitEventSet(CurrentMemoryContext, n)
+#endif
+
+/* An index scan can be counted since 18. */
+#if PG_VERSION_NUM >= 180000
+#define spine_index_beginscan(table, index, snapshot, nkeys) \
+	index_beginscan(table, index, snapshot, NULL, nkeys, 0)
+#else
+#define spine_index_beginscan(table, index, snapshot, nkeys) \
+	index_beginscan(table, index, snapshot, nkeys, 0)
+#endif
+
 #endif							/* SPINE_COMPAT_H */

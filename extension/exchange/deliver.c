@@ -27,6 +27,7 @@
 #include "utils/tuplestore.h"
 #include "utils/uuid.h"
 
+#include "compat.h"
 #include "exchange/doorbell.h"
 #include "governance/identity.h"
 

@@ -20,6 +20,7 @@
 #include "storage/proc.h"
 #include "storage/shmem.h"
 
+#include "compat.h"
 #include "errors.h"
 #include "exchange/doorbell.h"
 
@@ -161,7 +162,7 @@ spine_doorbell_attach(void)
 
 		if (pg_atomic_read_u32(&slot->database) == InvalidOid)
 		{
-			pg_atomic_write_u32(&slot->procno, (uint32) MyProc->pgprocno);
+			pg_atomic_write_u32(&slot->procno, spine_proc_number());
 			pg_write_barrier();
 			pg_atomic_write_u32(&slot->database, MyDatabaseId);
 			taken = i;

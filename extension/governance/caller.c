@@ -28,6 +28,7 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "compat.h"
 #include "governance.h"
 #include "caller.h"
 
@@ -131,7 +132,7 @@ spine_lookup_begin(SpineLookup *lookup)
 	 * answer is good for this transaction only.
 	 */
 	lookup->pushed = !IsInParallelMode();
-	lookup->only_in = lookup->pushed ? InvalidLocalTransactionId : MyProc->lxid;
+	lookup->only_in = lookup->pushed ? InvalidLocalTransactionId : spine_local_xid();
 	if (lookup->pushed)
 		PushActiveSnapshot(GetLatestSnapshot());
 
@@ -293,7 +294,7 @@ static bool
 entry_is_good(const CallerEntry *entry, uint64 now)
 {
 	return entry->stamp == now &&
-		(entry->only_in == InvalidLocalTransactionId || entry->only_in == MyProc->lxid);
+		(entry->only_in == InvalidLocalTransactionId || entry->only_in == spine_local_xid());
 }
 
 const SpineCaller *

@@ -14,6 +14,8 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
+#include "compat.h"
+
 PG_FUNCTION_INFO_V1(spine_csv_rows);
 
 static void

@@ -28,6 +28,7 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+#include "compat.h"
 #include "governance.h"
 #include "caller.h"
 #include "guc.h"
@@ -386,7 +387,7 @@ rules_load(void)
 	int			n;
 
 	if (rules_stamp == now &&
-		(rules_only_in == InvalidLocalTransactionId || rules_only_in == MyProc->lxid))
+		(rules_only_in == InvalidLocalTransactionId || rules_only_in == spine_local_xid()))
 		return;
 
 	rules_stamp = 0;

@@ -37,6 +37,7 @@
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
+#include "compat.h"
 #include "errors.h"
 #include "governance/identity.h"
 #include "intake/intake.h"
@@ -314,7 +315,7 @@ probe_existing(SpineBatch *batch, SpineBatchRow *row)
 	ScanKeyInit(&keys[2], 3, BTEqualStrategyNumber, F_TEXTEQ, row->values[ENV_LOCAL_RECORD_ID]);
 	for (int i = 0; i < 3; i++)
 		keys[i].sk_collation = index->rd_indcollation[i];
-	scan = index_beginscan(table, index, GetActiveSnapshot(), 3, 0);
+	scan = spine_index_beginscan(table, index, GetActiveSnapshot(), 3);
 	index_rescan(scan, keys, 3, NULL, 0);
 	if (index_getnext_slot(scan, ForwardScanDirection, slot))
 	{

@@ -17,6 +17,7 @@
 #include "utils/numeric.h"
 #include "utils/resowner.h"
 
+#include "compat.h"
 #include "intake/intake.h"
 #include "intake/local_time.h"
 

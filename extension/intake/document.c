@@ -11,6 +11,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 
+#include "compat.h"
 #include "errors.h"
 #include "intake/document.h"
 
@@ -106,7 +107,7 @@ come_up(ParseContext *context)
 		context->place = context->outer;
 }
 
-static void
+static SPINE_JSON_ACTION
 object_start(void *state)
 {
 	ParseContext *context = state;
@@ -130,9 +131,10 @@ object_start(void *state)
 			malformed("an object stands where a text or the records belong");
 		go_deeper(context);
 	}
+	SPINE_JSON_GO_ON;
 }
 
-static void
+static SPINE_JSON_ACTION
 object_end(void *state)
 {
 	ParseContext *context = state;
@@ -153,9 +155,10 @@ object_end(void *state)
 		default:
 			break;
 	}
+	SPINE_JSON_GO_ON;
 }
 
-static void
+static SPINE_JSON_ACTION
 array_start(void *state)
 {
 	ParseContext *context = state;
@@ -168,7 +171,7 @@ array_start(void *state)
 			malformed("it has records twice");
 		context->document->has_records = true;
 		context->place = AT_RECORDS;
-		return;
+		SPINE_JSON_GO_ON;
 	}
 	if (context->place == AT_DATA)
 		add_field(context, JSON_TOKEN_ARRAY_START, NULL);
@@ -182,9 +185,10 @@ array_start(void *state)
 	else if (context->place == AT_TOP)
 		malformed("an array stands where a text belongs");
 	go_deeper(context);
+	SPINE_JSON_GO_ON;
 }
 
-static void
+static SPINE_JSON_ACTION
 array_end(void *state)
 {
 	ParseContext *context = state;
@@ -198,15 +202,17 @@ array_end(void *state)
 	}
 	else
 		context->place = AT_TOP;
+	SPINE_JSON_GO_ON;
 }
 
-static void
+static SPINE_JSON_ACTION
 field_start(void *state, char *name, bool isnull)
 {
 	ParseContext *context = state;
 
 	if (context->place != AT_DEEPER)
 		context->field = name;
+	SPINE_JSON_GO_ON;
 }
 
 static void
@@ -267,7 +273,7 @@ record_scalar(SpineDocumentRecord *record, char *name, char *text, JsonTokenType
 		*place = text;
 }
 
-static void
+static SPINE_JSON_ACTION
 scalar(void *state, char *token, JsonTokenType type)
 {
 	ParseContext *context = state;
@@ -293,12 +299,13 @@ scalar(void *state, char *token, JsonTokenType type)
 		case AT_DEEPER:
 			break;
 	}
+	SPINE_JSON_GO_ON;
 }
 
 SpineDocument *
 spine_document_parse(char *json, int length)
 {
-	JsonLexContext *lex = makeJsonLexContextCstringLen(json, length, GetDatabaseEncoding(), true);
+	JsonLexContext *lex = spine_json_lexer(json, length, GetDatabaseEncoding());
 	ParseContext context = {.lex = lex, .document = palloc0(sizeof(SpineDocument))};
 	JsonSemAction actions = {
 		.semstate = &context,

@@ -16,6 +16,7 @@
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
 
+#include "compat.h"
 #include "errors.h"
 #include "governance/identity.h"
 #include "intake/document.h"
