@@ -603,6 +603,8 @@ COMMENT ON FUNCTION spine.end_agreement(text, integer, text) IS
 CREATE FUNCTION spine.linked_patients(patient uuid) RETURNS uuid[]
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
+	SET enable_seqscan = off
+	SET jit = off
 	AS $fn$
 BEGIN
 	-- nearly everybody has one id
@@ -631,6 +633,9 @@ COMMENT ON FUNCTION spine.linked_patients(uuid) IS
 CREATE FUNCTION spine.audience(owner text, dataset text, data_group text, patient_id uuid) RETURNS text[]
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
+	-- its plans may be made while the tables are small, and are kept
+	SET enable_seqscan = off
+	SET jit = off
 	AS $fn$
 DECLARE
 	linked uuid[];

@@ -76,6 +76,18 @@ plan_keep(const char *query, int nargs, Oid *types)
 	return plan;
 }
 
+/*
+ * The audiences that some records of a table should have, once for a patient
+ * and not once for a record: a subquery w. name: table, data set, data group.
+ */
+static char *
+wanted_audiences(char **name, const char *which)
+{
+	return psprintf("(SELECT p.owner, p.patient_id, spine.audience(p.owner, %s, %s, p.patient_id) AS audience"
+					" FROM (SELECT DISTINCT x.owner, x.patient_id FROM %s x WHERE %s) p OFFSET 0) w",
+					name[1], name[2], name[0], which);
+}
+
 /* Plans for each group table there is. Within SPI, as spine_owner. */
 static void
 groups_load(void)
@@ -125,17 +137,19 @@ groups_load(void)
 		{
 			Oid			find_types[] = {UUIDARRAYOID, TEXTARRAYOID};
 			Oid			mend_types[] = {UUIDARRAYOID};
+			char	  **name = &names[3 * i];
 
-			fresh[i].find = plan_keep(psprintf("SELECT pg_catalog.array_agg(t.record_id) FROM %s t"
+			fresh[i].find = plan_keep(psprintf("SELECT pg_catalog.array_agg(t.record_id) FROM %s t JOIN %s"
+											   " ON w.owner = t.owner AND w.patient_id = t.patient_id"
 											   " WHERE t.patient_id = ANY ($1) AND t.owner = ANY ($2)"
-											   " AND t.audience IS DISTINCT FROM"
-											   " spine.audience(t.owner, %s, %s, t.patient_id)",
-											   names[3 * i], names[3 * i + 1], names[3 * i + 2]),
+											   " AND t.audience IS DISTINCT FROM w.audience",
+											   name[0],
+											   wanted_audiences(name, "x.patient_id = ANY ($1) AND x.owner = ANY ($2)")),
 									  2, find_types);
-			fresh[i].mend = plan_keep(psprintf("UPDATE %s t SET audience ="
-											   " spine.audience(t.owner, %s, %s, t.patient_id)"
-											   " WHERE t.record_id = ANY ($1)",
-											   names[3 * i], names[3 * i + 1], names[3 * i + 2]),
+			fresh[i].mend = plan_keep(psprintf("UPDATE %s t SET audience = w.audience FROM %s"
+											   " WHERE t.record_id = ANY ($1)"
+											   " AND w.owner = t.owner AND w.patient_id = t.patient_id",
+											   name[0], wanted_audiences(name, "x.record_id = ANY ($1)")),
 									  1, mend_types);
 		}
 	}

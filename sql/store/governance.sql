@@ -52,6 +52,8 @@ CREATE TABLE spine.relationship (
 	CHECK (kind IN ('referral', 'transfer') OR owner = organisation)
 );
 CREATE UNIQUE INDEX relationship_one ON spine.relationship (patient_id, organisation, kind, owner) WHERE until IS NULL;
+-- an audience asks for those that end later too
+CREATE INDEX relationship_patient ON spine.relationship (patient_id);
 COMMENT ON TABLE spine.relationship IS 'Why an organisation may see a patient. owner is the organisation that recorded it.';
 
 CREATE TABLE spine.unsettled (
