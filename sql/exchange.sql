@@ -892,10 +892,25 @@ DECLARE
 BEGIN
 	UPDATE spine.identity_link t SET until = r.until
 		FROM jsonb_populate_recordset(NULL::spine.identity_link, batch -> 'identity_links') r
-		WHERE t.link_id = r.link_id AND t.owner = ANY (their) AND t.until IS DISTINCT FROM r.until;
-	INSERT INTO spine.identity_link
-		SELECT r.* FROM jsonb_populate_recordset(NULL::spine.identity_link, batch -> 'identity_links') r
-			WHERE r.owner = ANY (their)
+		WHERE t.link_id = r.link_id AND t.owner = ANY (their) AND t.until IS DISTINCT FROM r.until
+			AND (t.until IS NULL OR t.until > now());
+	-- An id that a system made up leads to one other, one that was made from an NHS number (version 8) to
+	-- none, and those of our own systems are not the neighbour's to lead: so no two numbers become one person.
+	WITH came AS MATERIALIZED (
+		SELECT r.*, r.until IS NULL OR r.until > now() AS holds
+		FROM jsonb_populate_recordset(NULL::spine.identity_link, batch -> 'identity_links') r
+		WHERE r.owner = ANY (their)
+	)
+	INSERT INTO spine.identity_link (link_id, from_patient, to_patient, method, owner, since, until)
+		SELECT c.link_id, c.from_patient, c.to_patient, c.method, c.owner, c.since, c.until FROM came c
+		WHERE NOT c.holds
+			OR (substr(c.from_patient::text, 15, 1) <> '8'
+				AND NOT EXISTS (SELECT FROM spine.alias a WHERE a.patient_id = c.from_patient AND a.owner = ANY (own))
+				AND NOT EXISTS (SELECT FROM spine.identity_link l
+								WHERE l.from_patient = c.from_patient AND l.to_patient <> c.to_patient
+									AND (l.until IS NULL OR l.until > now()))
+				AND NOT EXISTS (SELECT FROM came o
+								WHERE o.from_patient = c.from_patient AND o.to_patient <> c.to_patient AND o.holds))
 		ON CONFLICT DO NOTHING;
 	INSERT INTO spine.family_link AS t
 		SELECT r.* FROM jsonb_populate_recordset(NULL::spine.family_link, batch -> 'family_links') r
