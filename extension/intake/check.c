@@ -368,6 +368,12 @@ evaluate_rules(SpineRecord *record, const SpineRule *volatile *present)
 {
 	SpineGroup *group = record->group;
 
+	for (int i = 0; i < group->nrules; i++)
+	{
+		*present = &group->rules[i];
+		if (group->rules[i].state == NULL)
+			spine_rule_compile(group, &group->rules[i]);
+	}
 	ResetExprContext(group->econtext);
 	ExecClearTuple(group->slot);
 	group->slot->tts_values = record->values;
@@ -437,7 +443,6 @@ check_rules(SpineRecord *record)
 
 	if (record->group->nrules == 0)
 		return;
-	spine_group_compile_rules(record->group);
 	if (record->tolerant)
 		evaluate_rules_safely(record);
 	else

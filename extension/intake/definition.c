@@ -590,43 +590,43 @@ rule_column(ParseState *pstate, ColumnRef *reference, Node *var)
 }
 
 /*
- * Compiles the group's rules, as PostgreSQL compiles the CHECK constraints of
- * a table: no subqueries, no aggregates, names resolved in pg_catalog and
- * spine alone.
+ * Compiles a rule, as PostgreSQL compiles the CHECK constraints of a table: no
+ * subqueries, no aggregates, names resolved in pg_catalog and spine alone. May
+ * raise: what is constant in an expression is worked out here.
  */
 void
-spine_group_compile_rules(SpineGroup *group)
+spine_rule_compile(SpineGroup *group, SpineRule *rule)
 {
-	MemoryContext old;
-	int			guc_level;
+	/* a subtransaction that fails takes it along */
+	MemoryContext work = AllocSetContextCreate(CurTransactionContext, "spine rule", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(work);
+	ParseState *pstate = make_parsestate(NULL);
+	int			guc_level = NewGUCNestLevel();
+	List	   *parsed;
+	SelectStmt *select;
+	Node	   *expression;
+	Expr	   *planned;
 
-	if (group->rules_compiled)
-		return;
-	guc_level = NewGUCNestLevel();
 	(void) set_config_option("search_path", "pg_catalog, spine, pg_temp",
 							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	old = MemoryContextSwitchTo(group->dataset->context);
-	for (int i = 0; i < group->nrules; i++)
-	{
-		SpineRule  *rule = &group->rules[i];
-		ParseState *pstate = make_parsestate(NULL);
-		char	   *query = psprintf("SELECT (%s)", rule->expression);
-		List	   *parsed = raw_parser(query, RAW_PARSE_DEFAULT);
-		SelectStmt *select = castNode(SelectStmt, linitial_node(RawStmt, parsed)->stmt);
-		Node	   *expression;
+	parsed = raw_parser(psprintf("SELECT (%s)", rule->expression), RAW_PARSE_DEFAULT);
+	select = castNode(SelectStmt, linitial_node(RawStmt, parsed)->stmt);
+	pstate->p_post_columnref_hook = rule_column;
+	pstate->p_ref_hook_state = group;
+	expression = transformExpr(pstate, linitial_node(ResTarget, select->targetList)->val,
+							   EXPR_KIND_CHECK_CONSTRAINT);
+	expression = coerce_to_boolean(pstate, expression, "rule");
+	assign_expr_collations(pstate, expression);
+	planned = expression_planner((Expr *) expression);
 
-		pstate->p_post_columnref_hook = rule_column;
-		pstate->p_ref_hook_state = group;
-		expression = transformExpr(pstate, linitial_node(ResTarget, select->targetList)->val,
-								   EXPR_KIND_CHECK_CONSTRAINT);
-		expression = coerce_to_boolean(pstate, expression, "rule");
-		assign_expr_collations(pstate, expression);
-		rule->state = ExecInitExpr(expression_planner((Expr *) expression), NULL);
-		free_parsestate(pstate);
+	MemoryContextSwitchTo(group->dataset->context);
+	rule->state = ExecInitExpr(copyObject(planned), NULL);
+	if (group->econtext == NULL)
+	{
+		group->slot = MakeSingleTupleTableSlot(group->desc, &TTSOpsVirtual);
+		group->econtext = CreateStandaloneExprContext();
 	}
-	group->econtext = CreateStandaloneExprContext();
-	group->slot = MakeSingleTupleTableSlot(group->desc, &TTSOpsVirtual);
 	MemoryContextSwitchTo(old);
 	AtEOXact_GUC(true, guc_level);
-	group->rules_compiled = true;
+	MemoryContextDelete(work);
 }

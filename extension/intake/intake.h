@@ -88,7 +88,7 @@ typedef struct SpineRule
 	char	   *item;			/* the first item it is about, or NULL */
 	char	   *message;
 	char	   *expression;
-	ExprState  *state;			/* set when the group is first used */
+	ExprState  *state;			/* set when the rule is first used */
 } SpineRule;
 
 typedef struct SpineEvent
@@ -140,9 +140,8 @@ typedef struct SpineGroup
 	SpineAnchor *anchors;
 	int			nrules;
 	SpineRule  *rules;
-	bool		rules_compiled;
-	ExprContext *econtext;
-	TupleTableSlot *slot;		/* of desc, for the rules */
+	ExprContext *econtext;		/* for the rules, as is the slot; set when first used */
+	TupleTableSlot *slot;		/* of desc */
 
 	TupleDesc	desc;			/* envelope, then items: the form of a record */
 	Oid			table;
@@ -219,7 +218,7 @@ typedef enum SpineOutcome
 extern SpineDataset *spine_dataset_get(const char *name, const char *version);
 extern SpineGroup *spine_dataset_group(SpineDataset *dataset, const char *name);
 extern int	spine_group_item(const SpineGroup *group, const char *name);
-extern void spine_group_compile_rules(SpineGroup *group);
+extern void spine_rule_compile(SpineGroup *group, SpineRule *rule);
 
 /* value.c */
 extern bool spine_value_parse(SpineItemType type, const char *text, int length,

@@ -1,6 +1,6 @@
 -- The tolerant door: spine.submit(document).
 \ir setup.psql
-SELECT plan(64);
+SELECT plan(65);
 
 CREATE ROLE intake_submit_supplier;
 CREATE ROLE intake_submit_other;
@@ -237,6 +237,16 @@ SELECT send('rule', replace(replace(document(
 SELECT set_eq($$ SELECT n, outcome, findings #>> '{0,rule}' FROM verdict WHERE label = 'rule' $$,
 	$$ VALUES (1, 'accepted', NULL), (2, 'rejected', 'rule.failed'), (3, 'accepted_with_warnings', 'dose.rate') $$,
 	'a rule that raises rejects its record and no other');
+SELECT spine.publish_dataset('{"name": "submit_constant", "version": "1.0", "title": "T", "description": "T", "source": "T", "mandation": "T",
+	"groups": [{"name": "dose", "title": "Dose", "description": "Dose", "subject": "patient", "key": ["dose_id"],
+		"items": [{"name": "dose_id", "title": "Dose", "type": "text", "status": "M", "class": "administrative"}],
+		"rules": [{"id": "dose.never", "severity": "warning", "expression": "dose_id = ''1'' OR 1 / 0 > 1", "items": ["dose_id"], "message": "M"}]}]}'::jsonb) \g /dev/null
+SELECT send('constant', replace(replace(document(
+	'{"group": "dose", "nhs_number": "9990000018", "data": {"dose_id": "1"}}',
+	'{"group": "dose", "nhs_number": "9990000018", "data": {"dose_id": "2"}}'), '"maternity"', '"submit_constant"'), '2.0', '1.0'));
+SELECT set_eq($$ SELECT n, outcome, findings #>> '{0,rule}' FROM verdict WHERE label = 'constant' $$,
+	$$ VALUES (1, 'rejected', 'rule.failed'), (2, 'rejected', 'rule.failed') $$,
+	'so does one that raises before it has seen a record');
 
 -- nothing of it in summer time goes wrong
 
