@@ -288,16 +288,17 @@ keep_rejections(Submission *submission)
 	Oid			types[8] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, NAMEOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
 	Datum		args[8];
 	SpineOwnerScope scope;
+	StringInfoData json;
 
+	initStringInfo(&json);
 	for (int place = 0; place < n; place++)
 	{
 		SpineDocumentRecord *source = &submission->document->records[place];
-		StringInfoData json;
 
 		if (submission->verdicts[place].outcome != OUTCOME_REJECTED)
 			continue;
 		CHECK_FOR_INTERRUPTS();
-		initStringInfo(&json);
+		resetStringInfo(&json);
 		spine_door_findings_json(&json, submission->verdicts[place].findings);
 		no_group[count] = source->group == NULL;
 		if (source->group != NULL)
@@ -305,7 +306,7 @@ keep_rejections(Submission *submission)
 		raws[count] = source->raw != NULL ?
 			PointerGetDatum(cstring_to_text_with_len(source->raw, source->raw_length)) :
 			CStringGetTextDatum("null");
-		findings[count++] = CStringGetTextDatum(json.data);
+		findings[count++] = PointerGetDatum(cstring_to_text_with_len(json.data, json.len));
 	}
 	if (count == 0)
 		return;
@@ -335,6 +336,8 @@ static void
 return_verdicts(Submission *submission, ReturnSetInfo *rsinfo)
 {
 	Datum		none = DirectFunctionCall1(jsonb_in, CStringGetDatum("[]"));
+	MemoryContext row = AllocSetContextCreate(CurrentMemoryContext, "spine verdict", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(row);
 
 	for (int place = 0; place < submission->document->nrecords; place++)
 	{
@@ -356,7 +359,10 @@ return_verdicts(Submission *submission, ReturnSetInfo *rsinfo)
 			values[3] = DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
 		}
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		MemoryContextReset(row);
 	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(row);
 }
 
 /*
