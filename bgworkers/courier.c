@@ -519,7 +519,15 @@ neighbour_step(Neighbour *neighbour, uint32 events)
 			neighbour_failed(neighbour, neighbour_message(neighbour));
 		else if (neighbour->polling == PGRES_POLLING_OK)
 		{
-			if (PQsetnonblocking(neighbour->conn, 1) != 0)
+			const char *superuser = PQparameterStatus(neighbour->conn, "is_superuser");
+
+			/*
+			 * An operator could name this very cluster, which takes the courier for its
+			 * administrator, and a database whose spine.receive() he has written.
+			 */
+			if (superuser != NULL && strcmp(superuser, "on") == 0)
+				neighbour_failed(neighbour, "this node would be a superuser there: it calls as a role of its own");
+			else if (PQsetnonblocking(neighbour->conn, 1) != 0)
 				neighbour_failed(neighbour, neighbour_message(neighbour));
 			else
 				neighbour_ask(neighbour);

@@ -100,14 +100,14 @@ CREATE FUNCTION spine.audience_names(audience text[], organisations text[]) RETU
 	AS 'MODULE_PATHNAME', 'spine_audience_names';
 ALTER FUNCTION spine.audience_names(text[], text[]) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.audience_names(text[], text[]) FROM PUBLIC;
-COMMENT ON FUNCTION spine.audience_names(text[], text[]) IS 'Whether the audience holds a token of one of the organisations.';
+COMMENT ON FUNCTION spine.audience_names(text[], text[]) IS 'Whether the audience holds one of the organisations'' tokens for care: no other purpose may have the whole, identified row.';
 
 CREATE FUNCTION spine.audience_of(audience text[], organisations text[]) RETURNS text[]
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
 	AS 'MODULE_PATHNAME', 'spine_audience_of';
 ALTER FUNCTION spine.audience_of(text[], text[]) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.audience_of(text[], text[]) FROM PUBLIC;
-COMMENT ON FUNCTION spine.audience_of(text[], text[]) IS 'The organisations'' own tokens of the audience.';
+COMMENT ON FUNCTION spine.audience_of(text[], text[]) IS 'The organisations'' own tokens of the audience, for care.';
 
 CREATE FUNCTION spine.organisations_of(node text) RETURNS text[]
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -1281,7 +1281,7 @@ BEGIN
 	IF connect_node.conninfo IS NOT NULL AND NOT spine.is_conninfo(connect_node.conninfo) THEN
 		RAISE EXCEPTION 'the connection string is malformed'
 			USING ERRCODE = 'invalid_parameter_value',
-				  HINT = 'Write it as for libpq: host=... port=... dbname=... user=... sslmode=verify-full';
+				  HINT = 'Write it as for libpq, without options: host=... port=... dbname=... user=... sslmode=verify-full';
 	END IF;
 	IF coalesce(cardinality(connect_node.organisations), 0) = 0 THEN
 		RAISE EXCEPTION 'a neighbour hosts at least one organisation'
@@ -1378,4 +1378,4 @@ CREATE FUNCTION spine.is_conninfo(conninfo text) RETURNS boolean
 	AS 'MODULE_PATHNAME', 'spine_is_conninfo';
 ALTER FUNCTION spine.is_conninfo(text) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.is_conninfo(text) FROM PUBLIC;
-COMMENT ON FUNCTION spine.is_conninfo(text) IS 'Whether libpq can read the string. Connects to nothing.';
+COMMENT ON FUNCTION spine.is_conninfo(text) IS 'Whether libpq can read the string, and it sets no options of the session. Connects to nothing.';

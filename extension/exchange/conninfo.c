@@ -10,7 +10,7 @@
 
 PG_FUNCTION_INFO_V1(spine_is_conninfo);
 
-/* spine.is_conninfo(conninfo text) */
+/* spine.is_conninfo(conninfo text): may a neighbour be reached by it? */
 Datum
 spine_is_conninfo(PG_FUNCTION_ARGS)
 {
@@ -22,6 +22,9 @@ spine_is_conninfo(PG_FUNCTION_ARGS)
 	/* the message may hold a password: it is not shown */
 	if (message)
 		PQfreemem(message);
+	/* with options=-crole=... a superuser would pass for somebody else */
+	for (PQconninfoOption *option = options; good && option->keyword != NULL; option++)
+		good = strcmp(option->keyword, "options") != 0 || option->val == NULL;
 	if (options)
 		PQconninfoFree(options);
 	PG_RETURN_BOOL(good);

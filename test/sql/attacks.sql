@@ -2,7 +2,7 @@
 -- against all: numbers are those of docs/security.md. RYJ and RQM have an agreement, RAS with nobody.
 \ir setup.psql
 \ir as_role.psql
-SELECT plan(172);
+SELECT plan(173);
 SELECT two_trusts('attacks') \g /dev/null
 SELECT make_roles('attacks_ras_system', 'attacks_ras_clinician', 'attacks_ras_governor', 'attacks_ras_operator', 'attacks_ryj_other',
 	'attacks_ryj_device', 'attacks_neighbour', 'attacks_stranger', 'attacks_unit_system') \g /dev/null
@@ -220,6 +220,7 @@ ALTER ROLE attacks_stranger NOCREATEROLE;
 SELECT is(told('attacks_ras_operator', 'SELECT spine.connect_node(''X'', NULL, ''{RQM}'')'), '23505', 'an organisation hosted here is no neighbour''s -- attack 65');
 SELECT isnt(told('attacks_ras_operator', format('SELECT spine.connect_node(%L, NULL, ''{R0A}'')', n)), 'ok', 'no node is called ' || n || ' -- attack 25')
   FROM unnest(ARRAY['x''; DROP TABLE spine.member; --', 'x" (', '']) n;
+SELECT is(told('attacks_ras_operator', 'SELECT spine.connect_node(''X'', ''host=/tmp dbname=x user=postgres options=-crole=attacks_ras_operator'', ''{R0A}'')'), '22023', 'the courier is given no options -- attack 33');
 SELECT isnt(told('attacks_ras_operator', format('SELECT spine.publish_dataset(%L::jsonb)', json_build_object('name', n, 'version', '1.0'))), 'ok', 'no data set ' || n || ' -- attack 25')
   FROM unnest(ARRAY['spine', 'pg_catalog', 'public', 'x"; DROP TABLE spine.member; --']) n;
 SELECT spine.add_organisation('RYJ01', 'ST MARY''S HOSPITAL', 'unit', 'RYJ'), spine.host_organisation('RYJ01'), spine.add_system('RYJ01', 'Unit', 'maternity', 'attacks_unit_system') \g /dev/null
