@@ -39,6 +39,8 @@ static const char *const deliver_query =
 " SELECT t.record_id, t.owner, t.revision, t.token, t.fresh, n.name AS destination"
 " FROM unnest($1, $2, $3, $4, $5) AS t (record_id, owner, revision, token, fresh)"
 " JOIN spine.node_organisation h ON h.organisation = pg_catalog.split_part(t.token, ':', 1)"
+/* as token_names() has it */
+"  AND pg_catalog.split_part(t.token, ':', 2) = 'care'"
 " JOIN spine.node n ON n.name = h.node AND NOT n.is_self AND n.state <> 'ended'"
 " JOIN spine.node_organisation o ON o.organisation = t.owner"
 " JOIN spine.node s ON s.name = o.node AND s.is_self"
@@ -378,16 +380,19 @@ spine_deliver(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
-/* Is the token's organisation, what stands before its colon, among these? */
+/*
+ * Is the token that of one of these organisations, for care? What leaves the
+ * node is the whole, identified row: no other purpose may have that.
+ */
 static bool
 token_names(Datum token, const Datum *organisations, const bool *nulls, int norganisations)
 {
+	static const char care[] = ":care";
 	const char *data = VARDATA_ANY(DatumGetPointer(token));
-	int			length = VARSIZE_ANY_EXHDR(DatumGetPointer(token));
-	const char *colon = memchr(data, ':', length);
+	int			length = VARSIZE_ANY_EXHDR(DatumGetPointer(token)) - (int) strlen(care);
 
-	if (colon)
-		length = colon - data;
+	if (length <= 0 || memcmp(data + length, care, strlen(care)) != 0)
+		return false;
 	for (int i = 0; i < norganisations; i++)
 	{
 		if (!nulls[i] &&

@@ -189,6 +189,7 @@ check_text(SpineRecord *record, const SpineItem *item, Datum datum)
 									 "%s must have at least %d characters", item->name, item->min_length);
 			else if (item->min_length == item->max_length)
 				spine_record_finding(record, "item.length", SEVERITY_RECORD, item->name,
+									 item->max_length == 1 ? "%s must have one character" :
 									 "%s must have %d characters", item->name, item->max_length);
 			else
 				spine_record_finding(record, "item.length", SEVERITY_RECORD, item->name,

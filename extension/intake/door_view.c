@@ -197,7 +197,9 @@ refuse(const SpineGroup *group, int n, List *findings)
 			continue;
 		if (first == NULL)
 			first = finding;
-		appendStringInfo(&detail, "%s%s: %s.", nfaults++ > 0 ? "\n" : "", finding->rule, finding->message);
+		appendStringInfo(&detail, "%s%s: %s", nfaults++ > 0 ? "\n" : "", finding->rule, finding->message);
+		if (detail.data[detail.len - 1] != '.')
+			appendStringInfoChar(&detail, '.');
 	}
 
 	ereport(ERROR,
@@ -412,15 +414,23 @@ take_row(TriggerData *trigdata)
 	spine_batch_add(open->batch, &record, &record_id);
 	MemoryContextSwitchTo(old);
 
-	/* RETURNING shows what spine has set so far */
+	/* RETURNING shows what spine has set so far; patient and episode come with the batch */
 	{
-		int			at[3] = {view_column(open, desc, ENV_RECORD_ID) + 1,
-			view_column(open, desc, ENV_OWNER) + 1,
-		view_column(open, desc, ENV_SOURCE_SYSTEM) + 1};
-		Datum		set[3] = {UUIDPGetDatum(&record_id), record.values[ENV_OWNER], record.values[ENV_SOURCE_SYSTEM]};
-		bool		none[3] = {false, false, false};
+		int			at[ENV_COLUMNS];
+		Datum		set[ENV_COLUMNS];
+		bool		none[ENV_COLUMNS] = {false};
+		int			n = 0;
 
-		tuple = heap_modify_tuple_by_cols(tuple, desc, 3, at, set, none);
+		for (int i = 0; i < desc->natts; i++)
+		{
+			int			column = open->columns[i];
+
+			if (column < 0 || column >= ENV_COLUMNS || record.nulls[column])
+				continue;
+			at[n] = i + 1;
+			set[n++] = record.values[column];
+		}
+		tuple = heap_modify_tuple_by_cols(tuple, desc, n, at, set, none);
 	}
 	return tuple;
 }

@@ -1,6 +1,6 @@
 -- The strict door: INSERT, UPDATE, DELETE and COPY on the typed views.
 \ir setup.psql
-SELECT plan(51);
+SELECT plan(52);
 
 CREATE ROLE intake_view_supplier;
 CREATE ROLE intake_view_device;
@@ -38,10 +38,12 @@ SELECT results_eq('SELECT patient_id, mother_local_id, pregnancy_id FROM materni
 	$$ SELECT spine.patient_id('9990000018'), 'M1', 'P1' $$, 'with its patient and identifiers');
 SET ROLE intake_view_supplier;
 INSERT INTO maternity_2_0.booking (nhs_number, local_patient_id, local_episode_id, local_record_id, antenatal_booking_date, edd_agreed)
-	VALUES ('9990000018', 'M1', 'P1', 'B1', '2026-01-06', '2026-08-10') RETURNING record_id AS again \gset
+	VALUES ('9990000018', 'M1', 'P1', 'B1', '2026-01-06', '2026-08-10') RETURNING record_id AS again, revision AS again_revision, owner AS again_owner, event_at AS again_at \gset
 RESET ROLE;
 SELECT is(:'again'::text, :'record_id', 'the same local_record_id is the same record');
 SELECT is((SELECT revision FROM maternity.booking), 2::bigint, 'in a new revision');
+SELECT is(concat_ws('|', :'again_revision', :'again_owner', :'again_at'::timestamptz), concat_ws('|', 2, 'RYJ', '2026-01-06 00:00 Europe/London'::timestamptz),
+	'RETURNING tells it, with what else spine has set');
 SELECT as_supplier($$ INSERT INTO maternity_2_0.care_plan (local_episode_id, local_record_id, care_plan_date, care_plan_type)
 	SELECT 'P1', 'C' || i, '2026-01-01'::date + i, '05' FROM generate_series(1, 2500) i $$);
 SELECT is((SELECT count(*) FROM maternity.care_plan), 2500::bigint, 'more rows than a batch holds');

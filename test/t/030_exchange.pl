@@ -23,10 +23,12 @@ is($ryj->sql('SELECT destination, relation, record_id, revision, action FROM spi
 
 my $private = put($ryj, 'private', audience => '{}');
 my $others = put($ryj, 'others', audience => '{Y56:care}');
+my $reports = put($ryj, 'reports', audience => '{RQM:reporting,RQM:commissioning}');
 put($ryj, 'second');
 ok(wait_equal($ryj, $rqm), 'another record follows');
-is($rqm->sql("SELECT count(*) FROM bump.visit WHERE record_id IN ('$private', '$others')"), 0, 'what is shared with nobody, or with others, does not');
-is($ryj->sql("SELECT count(*) FROM spine.delivery WHERE record_id IN ('$private', '$others')"), 0, 'nor is it in the ledger');
+is($rqm->sql("SELECT count(*) FROM bump.visit WHERE record_id IN ('$private', '$others', '$reports')"), 0,
+	'what is shared with nobody, with others, or for what must not have a person in it, does not');
+is($ryj->sql("SELECT count(*) FROM spine.delivery WHERE record_id IN ('$private', '$others', '$reports')"), 0, 'nor is it in the ledger');
 
 $ryj->sql("UPDATE bump.visit SET weight = 62, revision = 2 WHERE record_id = '$first'");
 ok(wait_equal($ryj, $rqm), 'a correction follows');
