@@ -146,11 +146,6 @@ CREATE VIEW spine.links AS
 		LEFT JOIN spine.link_received r ON r.node = l.node;
 COMMENT ON VIEW spine.links IS 'Each neighbour''s link: what was sent and acknowledged, ledger rows still to go (counted to 100,000; null before the first contact), the last error, the next try, what was received from it.';
 
-CREATE VIEW spine.receive_faults AS
-	SELECT f.node, f.relation, f.record_id, f.owner, f.revision, f.sqlstate, f.at FROM spine.receive_fault f;
-COMMENT ON VIEW spine.receive_faults IS 'Rows from neighbours that could not be applied: which, and the SQLSTATE of their error. The content is for nobody to read here; spine.retry_faults() tries them again.';
-
-GRANT SELECT ON spine.receive_faults TO spine_operator;
 GRANT SELECT ON spine.nodes TO spine_member, spine_supplier, spine_governor, spine_operator;
 GRANT SELECT ON spine.links TO spine_operator;
 GRANT SELECT ON spine.incident TO spine_operator, spine_governor;
