@@ -126,6 +126,8 @@ static SPIPlanPtr plan_episode_find = NULL;
 static SPIPlanPtr plan_episode_alias = NULL;
 static SPIPlanPtr plan_episode_insert = NULL;
 static SPIPlanPtr plan_episode_anchor = NULL;
+static SPIPlanPtr plan_episode_part = NULL;
+static SPIPlanPtr plan_episode_same = NULL;
 static SPIPlanPtr plan_relationship = NULL;
 static SPIPlanPtr plan_family_link = NULL;
 static SPIPlanPtr plan_episode_link = NULL;
@@ -828,11 +830,14 @@ link_identities(SpineBatch *batch)
 		3, types, args);
 }
 
-/* Looks for episodes that the records belong to by rule. */
+/*
+ * Looks for episodes that the records belong to by rule: the owner's own. To
+ * find another's would tell that there is one; link_episodes() joins them.
+ */
 static void
 find_episodes(SpineBatch *batch)
 {
-	static const Oid types[7] = {INT4ARRAYOID, UUIDARRAYOID, DATEARRAYOID, DATEARRAYOID, TEXTOID, INT4OID, INT4OID};
+	static const Oid types[8] = {INT4ARRAYOID, UUIDARRAYOID, DATEARRAYOID, DATEARRAYOID, TEXTOID, INT4OID, INT4OID, TEXTOID};
 	SpineGroup *group = batch->group;
 	Datum	   *numbers = palloc(sizeof(Datum) * batch->nrows);
 	Datum	   *patients = palloc(sizeof(Datum) * batch->nrows);
@@ -841,7 +846,7 @@ find_episodes(SpineBatch *batch)
 	Datum	   *events = palloc(sizeof(Datum) * batch->nrows);
 	bool	   *no_event = palloc(sizeof(bool) * batch->nrows);
 	int			n = 0;
-	Datum		args[7];
+	Datum		args[8];
 
 	for (int i = 0; i < batch->nrows; i++)
 	{
@@ -867,15 +872,16 @@ find_episodes(SpineBatch *batch)
 	args[4] = CStringGetTextDatum(group->episode_kind);
 	args[5] = Int32GetDatum(group->episode_window);
 	args[6] = Int32GetDatum(group->episode_open);
+	args[7] = CStringGetTextDatum(batch->owner);
 	run(&plan_episode_find,
 		"SELECT x.n, f.episode_id FROM unnest($1, $2, $3, $4) AS x(n, patient, anchor, event),"
 		" LATERAL (SELECT e.episode_id FROM spine.episode e"
-		"   WHERE e.patient_id = x.patient AND e.kind = $5"
+		"   WHERE e.patient_id = x.patient AND e.kind = $5 AND e.owner = $8"
 		"     AND CASE WHEN x.anchor IS NOT NULL AND e.anchor IS NOT NULL THEN abs(e.anchor - x.anchor) <= $6"
 		"              WHEN e.anchor IS NOT NULL AND x.event IS NOT NULL THEN abs(e.anchor - x.event) <= $7"
 		"              ELSE e.opened_at > now() - make_interval(days => $7) END"
 		"   ORDER BY abs(e.anchor - coalesce(x.anchor, x.event)) NULLS LAST, e.opened_at DESC LIMIT 1) f",
-		7, types, args);
+		8, types, args);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple	tuple = SPI_tuptable->vals[i];
@@ -1019,6 +1025,61 @@ set_anchors(SpineBatch *batch)
 		" WHERE e.episode_id = x.e AND e.anchor IS DISTINCT FROM x.a"
 		"   AND (e.anchor IS NULL OR (x.c AND e.owner = $3))",
 		4, types, args);
+}
+
+/*
+ * Episodes of one person whose anchors are near enough are one journey,
+ * whoever describes it: a link each, as spine.receive() makes them for a
+ * neighbour's. A corrected anchor may part what was joined.
+ */
+static void
+link_episodes(SpineBatch *batch)
+{
+	static const Oid types[6] = {UUIDARRAYOID, UUIDARRAYOID, DATEARRAYOID, TEXTOID, TEXTOID, INT4OID};
+	SpineGroup *group = batch->group;
+	Datum	   *ids = palloc(sizeof(Datum) * batch->nrows);
+	Datum	   *patients = palloc(sizeof(Datum) * batch->nrows);
+	Datum	   *anchors = palloc(sizeof(Datum) * batch->nrows);
+	bool	   *nulls = palloc0(sizeof(bool) * batch->nrows);
+	bool		corrected = false;
+	int			n = 0;
+	Datum		args[6];
+
+	for (int i = 0; i < batch->nrows; i++)
+	{
+		SpineBatchRow *row = &batch->rows[i];
+
+		if (row->rejected || !row->has_anchor || !row->has_episode)
+			continue;
+		ids[n] = UUIDPGetDatum(&row->episode);
+		patients[n] = UUIDPGetDatum(&row->patient);
+		anchors[n++] = DateADTGetDatum(row->anchor);
+		corrected |= row->existing;
+	}
+	if (n == 0)
+		return;
+	args[0] = array_of(ids, n, UUIDOID);
+	args[1] = array_of(patients, n, UUIDOID);
+	args[2] = array_with_nulls(anchors, nulls, n, DATEOID);
+	args[3] = CStringGetTextDatum(group->episode_kind);
+	args[4] = CStringGetTextDatum(batch->owner);
+	args[5] = Int32GetDatum(group->episode_window);
+	if (corrected)
+		run(&plan_episode_part,
+			"DELETE FROM spine.episode_link l USING unnest($1) AS x(e), spine.episode f, spine.episode t"
+			" WHERE (l.from_episode = x.e OR l.to_episode = x.e) AND l.kind = 'same' AND l.method = 'anchor'"
+			"   AND f.episode_id = l.from_episode AND t.episode_id = l.to_episode"
+			"   AND abs(f.anchor - t.anchor) > $6 AND l.owner = ANY (spine.hosted_organisations())",
+			6, types, args);
+	run(&plan_episode_same,
+		"INSERT INTO spine.episode_link (from_episode, to_episode, kind, method, owner)"
+		" SELECT DISTINCT x.e, o.episode_id, 'same', 'anchor', $5"
+		"   FROM unnest($1, $2, $3) AS x(e, p, a)"
+		"   JOIN spine.episode m ON m.episode_id = x.e"
+		"   JOIN spine.episode o ON o.patient_id = x.p AND o.kind = $4 AND o.owner <> $5"
+		"  WHERE m.owner = $5 AND abs(o.anchor - m.anchor) <= $6"
+		" ON CONFLICT DO NOTHING",
+		6, types, args);
 }
 
 /* The owner has an episode of these patients now: that is a relationship. */
@@ -1202,6 +1263,7 @@ settle_subjects(SpineBatch *batch)
 	if (group->episode_kind != NULL)
 	{
 		set_anchors(batch);
+		link_episodes(batch);
 		create_relationships(batch);
 	}
 	if (group->parent != NULL && group->parent->subject_is_baby != group->subject_is_baby)

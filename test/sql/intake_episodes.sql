@@ -1,6 +1,6 @@
 -- Persons and episodes: who a record is about, and which journey it belongs to.
 \ir setup.psql
-SELECT plan(27);
+SELECT plan(31);
 
 CREATE ROLE intake_episodes_cedar;
 CREATE ROLE intake_episodes_oak;
@@ -33,10 +33,15 @@ $$;
 SELECT send('Cedar', booking('9990000018', 'M1', 'P1', '2026-08-10'));
 SELECT send('Oak', booking('9990000018', '77', 'X1', '2026-08-25'));
 SELECT send('Ash', booking('9990000018', 'A-1', 'Q1', '2026-07-30'));
-SELECT is((SELECT count(DISTINCT episode_id) FROM maternity.booking), 1::bigint,
-	'expected dates of delivery within 21 days are one pregnancy, across systems and Trusts');
-SELECT results_eq('SELECT kind, anchor, owner, patient_id FROM spine.episode',
+SELECT is((SELECT count(DISTINCT episode_id) FROM maternity.booking WHERE owner = 'RYJ'), 1::bigint,
+	'expected dates of delivery within 21 days are one pregnancy, across the systems of a Trust');
+SELECT results_eq($$ SELECT kind, anchor, owner, patient_id FROM spine.episode WHERE owner = 'RYJ' $$,
 	$$ SELECT 'pregnancy', '2026-08-10'::date, 'RYJ', spine.patient_id('9990000018') $$, 'anchored on the date of the first');
+SELECT results_eq($$ SELECT l.kind, f.owner, t.owner FROM spine.episode_link l
+	JOIN spine.episode f ON f.episode_id = l.from_episode JOIN spine.episode t ON t.episode_id = l.to_episode $$,
+	$$ VALUES ('same', 'RQM', 'RYJ') $$, 'another Trust''s is joined to it by a link');
+SELECT isnt((SELECT episode_id FROM maternity.booking WHERE owner = 'RQM'), (SELECT DISTINCT episode_id FROM maternity.booking WHERE owner = 'RYJ'),
+	'and has an id of its own, which tells its Trust of nobody else''s');
 SELECT set_eq('SELECT concat_ws('' '', owner, source_system, local_patient_id) FROM spine.alias',
 	$$ VALUES ('RYJ Cedar M1'), ('RYJ Oak 77'), ('RQM Ash A-1') $$, 'each system keeps its own number for her');
 SELECT set_eq('SELECT organisation, kind, owner FROM spine.relationship',
@@ -45,7 +50,7 @@ SELECT set_eq('SELECT organisation, kind, owner FROM spine.relationship',
 -- another pregnancy
 
 SELECT send('Oak', booking('9990000018', '77', 'X2', '2027-09-25', '2027-03-01'));
-SELECT is((SELECT count(*) FROM spine.episode), 2::bigint, 'a date a year later is another pregnancy');
+SELECT is((SELECT count(*) FROM spine.episode WHERE owner = 'RYJ'), 2::bigint, 'a date a year later is another pregnancy');
 SELECT send('Cedar', booking('9990000018', 'M1', 'P2', '2027-09-30', '2027-03-02'));
 SELECT is((SELECT count(DISTINCT episode_id) FROM maternity.booking WHERE edd_agreed > '2027-01-01'), 1::bigint, 'which both systems share again');
 SELECT send('Cedar', '{"group": "care_plan", "local_episode_id": "P2", "data": {"care_plan_date": "2027-04-01", "care_plan_type": "05"}}');
@@ -55,9 +60,12 @@ SELECT is((SELECT episode_id FROM maternity.care_plan), (SELECT DISTINCT episode
 -- the date agreed later
 
 SELECT send('Cedar', booking('9990000018', 'M1', 'P1', '2026-08-14'));
-SELECT is((SELECT anchor FROM spine.episode ORDER BY anchor LIMIT 1), '2026-08-14'::date, 'the owner of an episode may move its date');
+SELECT is((SELECT min(anchor) FROM spine.episode WHERE owner = 'RYJ'), '2026-08-14'::date, 'the owner of an episode may move its date');
+SELECT send('Ash', booking('9990000018', 'A-1', 'Q1', '2026-07-20'));
+SELECT is((SELECT min(anchor) FROM spine.episode WHERE owner = 'RYJ'), '2026-08-14'::date, 'another Trust''s correction moves its own');
+SELECT is_empty('SELECT FROM spine.episode_link', 'and parts what is too far now to be one');
 SELECT send('Ash', booking('9990000018', 'A-1', 'Q1', '2026-07-29'));
-SELECT is((SELECT anchor FROM spine.episode ORDER BY anchor LIMIT 1), '2026-08-14'::date, 'another Trust may not');
+SELECT is((SELECT count(*) FROM spine.episode_link), 1::bigint, 'or joins it again');
 SELECT send('Cedar', booking('9990000026', 'M2', 'P3', NULL));
 SELECT is((SELECT anchor FROM spine.episode WHERE patient_id = spine.patient_id('9990000026')), NULL, 'a pregnancy without a date yet');
 SELECT send('Cedar', booking('9990000026', 'M2', 'P3', '2026-09-01'));
