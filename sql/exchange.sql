@@ -1270,6 +1270,7 @@ DECLARE
 	the_role record;
 	parent text := 'delivery_' || connect_node.name;
 BEGIN
+	PERFORM spine.require_operator();
 	IF connect_node.name IS NULL OR connect_node.name !~ '^[A-Za-z0-9][A-Za-z0-9_-]{0,30}$' THEN
 		RAISE EXCEPTION 'a node''s name is 1 to 31 letters, digits, hyphens or underscores'
 			USING ERRCODE = 'invalid_parameter_value';
@@ -1355,6 +1356,7 @@ CREATE FUNCTION spine.disconnect_node(name text) RETURNS void
 DECLARE
 	the_node spine.node;
 BEGIN
+	PERFORM spine.require_operator();
 	UPDATE spine.node n SET state = 'ended' WHERE n.name = disconnect_node.name AND NOT n.is_self RETURNING * INTO the_node;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'no neighbour "%"', disconnect_node.name

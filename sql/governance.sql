@@ -630,6 +630,38 @@ $fn$;
 COMMENT ON FUNCTION spine.linked_patients(uuid) IS
 	'All ids of the person with this id, over links that hold now; the id itself is always among them.';
 
+CREATE FUNCTION spine.end_alias(organisation text, system text, local_patient_id text) RETURNS uuid
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+DECLARE
+	the_patient uuid;
+BEGIN
+	PERFORM spine.require_operator(end_alias.organisation);
+	DELETE FROM spine.alias a
+	 WHERE a.owner = end_alias.organisation AND a.source_system = end_alias.system
+	   AND a.local_patient_id = end_alias.local_patient_id
+	RETURNING a.patient_id INTO the_patient;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'the system has sent no such patient number'
+			USING ERRCODE = 'no_data_found';
+	END IF;
+	-- its episode numbers lead to the same person
+	DELETE FROM spine.episode_alias e
+	 WHERE e.owner = end_alias.organisation AND e.source_system = end_alias.system AND e.patient_id = the_patient
+	   AND NOT EXISTS (SELECT FROM spine.alias a
+						WHERE a.owner = e.owner AND a.source_system = e.source_system AND a.patient_id = e.patient_id);
+	-- and so do the links that it brought about
+	UPDATE spine.identity_link l SET until = now()
+	 WHERE l.owner = end_alias.organisation AND l.method = 'nhs_number' AND l.until IS NULL
+	   AND l.from_patient = the_patient
+	   AND NOT EXISTS (SELECT FROM spine.alias a WHERE a.patient_id = the_patient);
+	RETURN the_patient;
+END
+$fn$;
+COMMENT ON FUNCTION spine.end_alias(text, text, text) IS
+	'Forgets whom a system''s own patient number means, with the episode numbers and the link that rest on it: after the system sent it with a wrong NHS number. What is stored stays where it is until the system sends it again, with the right number. Returns the patient id it meant. For an operator of the organisation.';
+
 CREATE FUNCTION spine.audience(owner text, dataset text, data_group text, patient_id uuid) RETURNS text[]
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
@@ -910,7 +942,7 @@ BEGIN
 		'spine.compile_agreements()', 'spine.settle_audiences()', 'spine.agreements_are_due()', 'spine.agreements_changed()',
 		'spine.propose_agreement(jsonb)', 'spine.sign_agreement(text, integer, bytea)',
 		'spine.publish_agreement(text, integer)', 'spine.end_agreement(text, integer, text)',
-		'spine.relationship_changed()', 'spine.identity_changed()']
+		'spine.relationship_changed()', 'spine.identity_changed()', 'spine.end_alias(text, text, text)']
 	LOOP
 		EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO spine_owner', definer);
 		EXECUTE pg_catalog.format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', definer);
@@ -931,6 +963,7 @@ BEGIN
 END
 $rights$;
 
+GRANT EXECUTE ON FUNCTION spine.end_alias(text, text, text) TO spine_operator;
 GRANT EXECUTE ON FUNCTION spine.propose_agreement(jsonb), spine.sign_agreement(text, integer, bytea),
 	spine.publish_agreement(text, integer), spine.end_agreement(text, integer, text),
 	spine.agreement_faults(jsonb), spine.agreement_digest(jsonb),

@@ -1030,7 +1030,8 @@ set_anchors(SpineBatch *batch)
 /*
  * Episodes of one person whose anchors are near enough are one journey,
  * whoever describes it: a link each, as spine.receive() makes them for a
- * neighbour's. A corrected anchor may part what was joined.
+ * neighbour's. Two of one owner come of two systems that began at the same
+ * moment. A corrected anchor may part what was joined.
  */
 static void
 link_episodes(SpineBatch *batch)
@@ -1076,7 +1077,7 @@ link_episodes(SpineBatch *batch)
 		" SELECT DISTINCT x.e, o.episode_id, 'same', 'anchor', $5"
 		"   FROM unnest($1, $2, $3) AS x(e, p, a)"
 		"   JOIN spine.episode m ON m.episode_id = x.e"
-		"   JOIN spine.episode o ON o.patient_id = x.p AND o.kind = $4 AND o.owner <> $5"
+		"   JOIN spine.episode o ON o.patient_id = x.p AND o.kind = $4 AND o.episode_id <> m.episode_id"
 		"  WHERE m.owner = $5 AND abs(o.anchor - m.anchor) <= $6"
 		" ON CONFLICT DO NOTHING",
 		6, types, args);

@@ -1,6 +1,6 @@
 -- Persons and episodes: who a record is about, and which journey it belongs to.
 \ir setup.psql
-SELECT plan(31);
+SELECT plan(37);
 
 CREATE ROLE intake_episodes_cedar;
 CREATE ROLE intake_episodes_oak;
@@ -92,6 +92,20 @@ SELECT results_eq($$ SELECT outcome, findings #>> '{0,rule}' FROM verdict $$, $$
 SELECT send('Cedar', booking('9990000042', 'M4', 'P5', '2026-08-14'), booking('9990000050', 'M5', 'P5', '2026-08-14'));
 SELECT set_eq($$ SELECT n, outcome, findings #>> '{0,rule}' FROM verdict $$,
 	$$ VALUES (1, 'accepted', NULL), (2, 'rejected', 'identity.conflict') $$, 'within one document too');
+
+-- a number sent for the wrong woman, and set right
+
+SELECT send('Cedar', booking('9990000085', 'M6', 'P6', '2026-09-15'));
+SELECT send('Cedar', booking('9990000077', 'M6', 'P6', '2026-09-15'));
+SELECT results_eq($$ SELECT outcome, findings #>> '{0,rule}' FROM verdict $$, $$ VALUES ('rejected', 'identity.conflict') $$,
+	'a patient number does not pass to another person by itself');
+SELECT throws_ok($$ SET LOCAL ROLE intake_episodes_cedar; SELECT spine.end_alias('RYJ', 'Cedar', 'M6') $$, '42501', NULL, 'nor at the system''s wish');
+SELECT is(spine.end_alias('RYJ', 'Cedar', 'M6'), spine.patient_id('9990000085'), 'an operator ends what it meant');
+SELECT send('Cedar', booking('9990000077', 'M6', 'P6', '2026-09-15'));
+SELECT results_eq($$ SELECT outcome FROM verdict $$, $$ VALUES ('accepted') $$, 'then the record goes to whom it is about');
+SELECT results_eq($$ SELECT patient_id, revision FROM maternity.booking WHERE pregnancy_id = 'P6' $$, $$ SELECT spine.patient_id('9990000077'), 2::bigint $$,
+	'as a correction');
+SELECT throws_ok($$ SELECT spine.end_alias('RYJ', 'Cedar', 'M66') $$, 'P0002', NULL, 'a number that was never sent');
 
 -- mother, twins, neonatal unit
 
