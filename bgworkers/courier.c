@@ -675,6 +675,7 @@ spine_courier_main(Datum database)
 	{
 		TimestampTz now;
 		bool		look = false;
+		long		wait;
 
 		spine_worker_turn();
 		now = GetCurrentTimestamp();
@@ -687,13 +688,18 @@ spine_courier_main(Datum database)
 				continue;
 			}
 			listed_at = now;
-			courier_do_chores();
-		}
-		if (look)
 			for (Neighbour *neighbour = neighbours; neighbour; neighbour = neighbour->next)
 				neighbour->look = true;
+		}
 
-		if (courier_wait(courier_advance()))
+		/* what is to be sent goes before the chores: it may be a revocation */
+		wait = courier_advance();
+		if (look)
+		{
+			courier_do_chores();
+			wait = courier_advance();
+		}
+		if (courier_wait(wait))
 			for (Neighbour *neighbour = neighbours; neighbour; neighbour = neighbour->next)
 				neighbour->look = true;
 	}

@@ -19,6 +19,7 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "storage/ipc.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -202,10 +203,20 @@ launcher_check_courier(Courier *courier)
 	courier->wait_ms = Min(courier->wait_ms * 2, LAUNCHER_RESTART_MAX_MS);
 }
 
+/* Another launcher would know nothing of these couriers and start its own beside them. */
+static void
+launcher_goodbye(int code, Datum arg)
+{
+	for (Courier *courier = couriers; courier; courier = courier->next)
+		if (courier->handle != NULL)
+			TerminateBackgroundWorker(courier->handle);
+}
+
 void
 spine_launcher_main(Datum arg)
 {
 	spine_worker_start();
+	before_shmem_exit(launcher_goodbye, (Datum) 0);
 	/* shared catalogs only, to see whether a listed database exists */
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	spine_worker_turn();

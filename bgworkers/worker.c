@@ -23,7 +23,10 @@
 static MemoryContext turn_context = NULL;
 static volatile sig_atomic_t in_transaction = false;
 
-/* At rest a worker leaves quietly; at work its statement has to be interrupted. */
+/*
+ * At rest a worker leaves quietly; at work its statement has to be interrupted.
+ * It leaves with status 1, so that one that was ended by hand comes back.
+ */
 static void
 worker_sigterm(SIGNAL_ARGS)
 {
@@ -66,7 +69,7 @@ spine_worker_turn(void)
 {
 	CHECK_FOR_INTERRUPTS();
 	if (ShutdownRequestPending)
-		proc_exit(0);
+		proc_exit(1);
 	if (ConfigReloadPending)
 	{
 		ConfigReloadPending = false;
@@ -82,7 +85,7 @@ spine_worker_begin(const char *activity)
 	in_transaction = true;
 	/* asked just before: from now on die() would, and nothing is begun yet */
 	if (ShutdownRequestPending)
-		proc_exit(0);
+		proc_exit(1);
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	if (SPI_connect() != SPI_OK_CONNECT)

@@ -148,6 +148,7 @@ void
 spine_doorbell_attach(void)
 {
 	int			taken = -1;
+	bool		other = false;
 
 	if (doorbell == NULL)
 		ereport(ERROR,
@@ -158,18 +159,25 @@ spine_doorbell_attach(void)
 	LWLockAcquire(doorbell->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < DOORBELL_SLOTS; i++)
 	{
-		DoorbellSlot *slot = &doorbell->slots[i];
+		Oid			database = pg_atomic_read_u32(&doorbell->slots[i].database);
 
-		if (pg_atomic_read_u32(&slot->database) == InvalidOid)
-		{
-			pg_atomic_write_u32(&slot->procno, spine_proc_number());
-			pg_write_barrier();
-			pg_atomic_write_u32(&slot->database, MyDatabaseId);
+		if (database == InvalidOid && taken < 0)
 			taken = i;
-			break;
-		}
+		other |= database == MyDatabaseId;
+	}
+	if (taken >= 0 && !other)
+	{
+		pg_atomic_write_u32(&doorbell->slots[taken].procno, spine_proc_number());
+		pg_write_barrier();
+		pg_atomic_write_u32(&doorbell->slots[taken].database, MyDatabaseId);
 	}
 	LWLockRelease(doorbell->lock);
+
+	/* two would take each other's batches for those of a restored sender */
+	if (other)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("another courier serves this database")));
 
 	if (taken >= 0)
 		before_shmem_exit(doorbell_detach, Int32GetDatum(taken));

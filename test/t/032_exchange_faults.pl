@@ -93,6 +93,8 @@ note("$acknowledged records acknowledged");
 my $pid = courier_pid($ryj);
 $ryj->sql("SELECT pg_terminate_backend($pid)");
 ok($ryj->wait_for("SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'spine courier' AND pid <> $pid", 't', 30), 'a courier told to end is replaced');
+$ryj->sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'spine launcher'");
+ok($ryj->wait_for("SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'spine launcher'", 't', 30), 'so is a launcher');
 $ryj->append_conf('postgresql.conf', "spine.databases = 'nowhere'");
 $ryj->reload;
 ok($ryj->wait_for("SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'spine courier'", 't', 30), 'a database taken from the list has none');
