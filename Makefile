@@ -31,9 +31,6 @@ OBJS = \
 	bgworkers/launcher.o \
 	bgworkers/courier.o
 
-# until every file of the first build exists
-OBJS := $(foreach o,$(OBJS),$(if $(wildcard $(o:.o=.c)),$(o)))
-
 # The extension script, joined in this order. Each file may rely on those before it.
 SQL_FILES = \
 	sql/header.sql \
@@ -48,7 +45,6 @@ SQL_FILES = \
 	sql/exchange.sql \
 	sql/generate.sql \
 	sql/create_store.sql
-SQL_FILES := $(foreach f,$(SQL_FILES),$(wildcard $(f)))
 
 # The store script: ordinary objects, run once by spine.create_store().
 STORE_FILES = \
@@ -60,7 +56,6 @@ STORE_FILES = \
 	sql/store/exchange.sql \
 	policies/store_policies.sql \
 	policies/store_grants.sql
-STORE_FILES := $(foreach f,$(STORE_FILES),$(wildcard $(f)))
 
 DATASET_FILES = $(wildcard datasets/*.json)
 
@@ -72,6 +67,7 @@ PG_CONFIG ?= pg_config
 PG_CPPFLAGS = -I$(CURDIR)/extension -isystem $(shell $(PG_CONFIG) --includedir-server) -isystem $(shell $(PG_CONFIG) --includedir)
 PG_CFLAGS   = -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers -Wno-sign-compare -Wno-cast-function-type
 SHLIB_LINK  = -lpq -Wl,--version-script=$(CURDIR)/extension/exports.map
+# no bitcode: it doubles the build, and nothing here is inlined into queries
 override with_llvm := no
 
 PGXS := $(shell $(PG_CONFIG) --pgxs)
