@@ -1037,21 +1037,22 @@ BEGIN
 		PERFORM spine.receive_links(sender, batch)
 			WHERE batch ?| ARRAY['episodes', 'identity_links', 'family_links', 'episode_links'];
 
+		-- what agreements say goes first: a revocation waits for no row, and rows are judged by it
 		FOR part IN
-			SELECT e ->> 'relation' AS relation, array_agg((e ->> 'record_id')::uuid) AS ids
-			FROM jsonb_array_elements(batch -> 'rows') e WHERE e ->> 'action' = 'withdraw' GROUP BY 1
-		LOOP
-			PERFORM spine.receive_withdrawals(sender, part.relation, part.ids);
-		END LOOP;
-
-		FOR part IN
-			SELECT e ->> 'relation' AS relation,
+			SELECT e ->> 'action' AS action, e ->> 'relation' AS relation,
+				   array_agg((e ->> 'record_id')::uuid) FILTER (WHERE e ->> 'action' = 'withdraw') AS ids,
 				   jsonb_agg((e -> 'row') || jsonb_build_object('audience',
-						spine.audience_of(ARRAY(SELECT jsonb_array_elements_text(e -> 'row' -> 'audience')), own))) AS contents
-			FROM jsonb_array_elements(batch -> 'rows') e WHERE e ->> 'action' = 'put' GROUP BY 1
-			ORDER BY CASE e ->> 'relation' WHEN 'spine.agreement_event' THEN 1 WHEN 'spine.relationship' THEN 2 ELSE 3 END, 1
+						spine.audience_of(ARRAY(SELECT jsonb_array_elements_text(e -> 'row' -> 'audience')), own)))
+						FILTER (WHERE e ->> 'action' = 'put') AS contents
+			FROM jsonb_array_elements(batch -> 'rows') e GROUP BY 1, 2
+			ORDER BY CASE WHEN e ->> 'relation' = 'spine.agreement_event' THEN 1 WHEN e ->> 'action' = 'withdraw' THEN 2
+						  WHEN e ->> 'relation' = 'spine.relationship' THEN 3 ELSE 4 END, 2
 		LOOP
-			faults := faults + spine.receive_puts(sender, part.relation, part.contents, whole);
+			IF part.action = 'withdraw' THEN
+				PERFORM spine.receive_withdrawals(sender, part.relation, part.ids);
+			ELSE
+				faults := faults + spine.receive_puts(sender, part.relation, part.contents, whole);
+			END IF;
 		END LOOP;
 
 		IF whole THEN

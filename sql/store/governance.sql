@@ -94,10 +94,11 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON spine.access_log
 CREATE TRIGGER append_only_truncate BEFORE TRUNCATE ON spine.access_log
 	FOR EACH STATEMENT EXECUTE FUNCTION spine.append_only();
 
--- Whoever writes an event or publishes a data set, here or at a neighbour, the rules follow.
-CREATE TRIGGER compile_agreements AFTER INSERT OR UPDATE ON spine.agreement_event
+-- Whoever writes an event or publishes a data set, here or at a neighbour, the rules follow. Triggers
+-- fire by name: after deliver_insert, so that the event leaves before what it withdraws.
+CREATE TRIGGER rules_follow AFTER INSERT OR UPDATE ON spine.agreement_event
 	FOR EACH STATEMENT EXECUTE FUNCTION spine.agreements_changed();
-CREATE TRIGGER compile_agreements AFTER INSERT OR UPDATE OR DELETE ON spine.dataset
+CREATE TRIGGER rules_follow AFTER INSERT OR UPDATE OR DELETE ON spine.dataset
 	FOR EACH STATEMENT EXECUTE FUNCTION spine.agreements_changed();
 
 CREATE TRIGGER forget_cache AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON spine.sharing_rule

@@ -92,7 +92,9 @@ sub put
 
 sub make_id
 {
-	return join '-', map { join '', map { sprintf '%x', rand 16 } 1 .. $_ } 8, 4, 4, 4, 12;
+	# of version 7: one of version 8 is a person with an NHS number, whom a link does not join
+	my @digits = map { join '', map { sprintf '%x', rand 16 } 1 .. $_ } 8, 4, 3, 3, 12;
+	return sprintf '%s-%s-7%s-8%s-%s', @digits;
 }
 
 my $content = q{coalesce(string_agg(concat_ws('|', record_id, owner, local_record_id, revision, visit_id, weight), E'\n' ORDER BY record_id), '')};
