@@ -89,6 +89,11 @@ $ryj->sql_as('ryj_clinician', "SELECT spine.refer('$nhs', 'RQM', 'again')");
 ok(defined $rqm->wait_for("SELECT count(*) FROM maternity.booking WHERE owner = 'RYJ'", 1), 'referred again it is there again');
 $rqm->sql_as('rqm_governor', "SELECT spine.end_agreement('two', 1, 'tested')");
 ok(defined $ryj->wait_for("SELECT count(*) FROM spine.sharing_rule WHERE in_force", 0), 'the other party ends the agreement');
+is($rqm->sql("SELECT d.relation FROM spine.delivery d WHERE d.xid =
+	(SELECT max(e.xid) FROM spine.delivery e WHERE e.relation = 'spine.agreement_event') ORDER BY d.delivery_id LIMIT 1"),
+	'spine.agreement_event', 'its end leaves before what it withdraws');
+cmp_ok($rqm->sql("SELECT count(*) FROM spine.delivery d WHERE d.xid =
+	(SELECT max(e.xid) FROM spine.delivery e WHERE e.relation = 'spine.agreement_event')"), '>', 1, 'which leaves with it');
 ok(defined $rqm->wait_for("SELECT count(*) FROM maternity.booking WHERE owner = 'RYJ'", 0), 'and all that it shared is withdrawn');
 is($ryj->sql("SELECT bool_and(audience = '{}') FROM maternity.booking WHERE owner = 'RYJ'"), 't', 'it is for nobody else\'s eyes any more');
 is($_->sql('SELECT count(*) FROM spine.receive_fault') + $_->sql('SELECT count(*) FROM spine.incident'), 0, 'no fault, no incident at ' . $_->name) for $ryj, $rqm;
