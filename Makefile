@@ -16,6 +16,7 @@ OBJS = \
 	extension/governance/audience.o \
 	extension/governance/csv.o \
 	extension/intake/definition.o \
+	extension/intake/organisations.o \
 	extension/intake/value.o \
 	extension/intake/check.o \
 	extension/intake/document.o \

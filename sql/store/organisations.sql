@@ -19,7 +19,7 @@ CREATE TABLE spine.organisation (
 	closed date CHECK (closed >= opened)
 );
 CREATE INDEX organisation_parent ON spine.organisation (parent);
-COMMENT ON TABLE spine.organisation IS 'Organisations by ODS code, as a tree. Source: NHS Organisation Data Service.';
+COMMENT ON TABLE spine.organisation IS 'Organisations by ODS code, as a tree. opened and closed: the first and the last day on which it is open, NULL where not known. Source: NHS Organisation Data Service.';
 
 CREATE TABLE spine.node (
 	name text PRIMARY KEY,
