@@ -28,6 +28,12 @@ CREATE FUNCTION spine.is_caller_system(organisation text, system text) RETURNS b
 COMMENT ON FUNCTION spine.is_caller_system(text, text) IS
 	'Whether the caller is this system and its kind may read.';
 
+CREATE FUNCTION spine.is_caller_sender(organisation text, system text) RETURNS boolean
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'spine_is_caller_sender';
+COMMENT ON FUNCTION spine.is_caller_sender(text, text) IS
+	'Whether the caller is this system, whatever its kind: a device, which reads no records, may know what became of what it sent.';
+
 CREATE FUNCTION spine.my_organisations() RETURNS text[]
 	LANGUAGE c STABLE PARALLEL RESTRICTED
 	AS 'MODULE_PATHNAME', 'spine_my_organisations';
@@ -458,7 +464,7 @@ BEGIN
 END
 $fn$;
 COMMENT ON FUNCTION spine.add_system(text, text, text, name) IS
-	'A supplier''s system at an organisation hosted here, and the database role as which it connects. kind: maternity and neonatal read and write, maternity_readonly and reports read, device writes. For an operator of the organisation.';
+	'A supplier''s system at an organisation hosted here, and the database role as which it connects. Its kind gives its rights, and nothing else does: maternity reads and writes all; neonatal reads all and writes groups whose subject is baby, patient or none; maternity_readonly and reports read; device writes all and reads nothing, not even what it wrote. For an operator of the organisation.';
 
 CREATE FUNCTION spine.remove_system(organisation text, system text) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
@@ -540,7 +546,7 @@ BEGIN
 	END LOOP;
 	FOREACH internal IN ARRAY ARRAY[
 		'spine.caller_role()', 'spine.caller_organisations(text)', 'spine.caller_may_see(text[])',
-		'spine.is_caller_system(text, text)', 'spine.my_organisations()', 'spine.forget_cache()',
+		'spine.is_caller_system(text, text)', 'spine.is_caller_sender(text, text)', 'spine.my_organisations()', 'spine.forget_cache()',
 		'spine.caller_is_superuser()', 'spine.hosted_organisations()', 'spine.require_operator(text)',
 		'spine.require_hosted(text)', 'spine.csv_rows(text)', 'spine.organisation_rows(text)', 'spine.compact_date(text)', 'spine.check_role(name)',
 		'spine.settle_groups(name)']
@@ -559,4 +565,4 @@ GRANT EXECUTE ON FUNCTION spine.whoami() TO spine_member, spine_supplier, spine_
 -- policies and views ask these as whoever reads
 GRANT EXECUTE ON FUNCTION spine.my_organisations() TO spine_member, spine_supplier, spine_reader;
 GRANT EXECUTE ON FUNCTION spine.caller_organisations(text), spine.caller_may_see(text[]),
-	spine.is_caller_system(text, text) TO spine_member, spine_supplier, spine_governor, spine_operator;
+	spine.is_caller_system(text, text), spine.is_caller_sender(text, text) TO spine_member, spine_supplier, spine_governor, spine_operator;

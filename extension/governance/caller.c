@@ -60,6 +60,7 @@ PG_FUNCTION_INFO_V1(spine_caller_role);
 PG_FUNCTION_INFO_V1(spine_caller_organisations);
 PG_FUNCTION_INFO_V1(spine_caller_may_see);
 PG_FUNCTION_INFO_V1(spine_is_caller_system);
+PG_FUNCTION_INFO_V1(spine_is_caller_sender);
 PG_FUNCTION_INFO_V1(spine_my_organisations);
 
 
@@ -168,16 +169,41 @@ spine_forget_cache(PG_FUNCTION_ARGS)
 
 /* ---------------------------------------------------------------- the cache */
 
+/* The rights of each kind of system; no setting and no grant changes them. */
+static const struct
+{
+	const char *name;
+	int			rights;
+	const char *writes[5];		/* groups of which subjects, as a definition says it */
+}			kinds[] = {
+	{"maternity", SPINE_MAY_READ | SPINE_MAY_WRITE, {"mother", "baby", "patient", "none"}},
+	{"neonatal", SPINE_MAY_READ | SPINE_MAY_WRITE, {"baby", "patient", "none"}},
+	{"maternity_readonly", SPINE_MAY_READ, {NULL}},
+	{"reports", SPINE_MAY_READ, {NULL}},
+	{"device", SPINE_MAY_WRITE, {"mother", "baby", "patient", "none"}}
+};
+
 static int
 rights_of_kind(const char *kind)
 {
-	if (strcmp(kind, "maternity") == 0 || strcmp(kind, "neonatal") == 0)
-		return SPINE_MAY_READ | SPINE_MAY_WRITE;
-	if (strcmp(kind, "maternity_readonly") == 0 || strcmp(kind, "reports") == 0)
-		return SPINE_MAY_READ;
-	if (strcmp(kind, "device") == 0)
-		return SPINE_MAY_WRITE;
+	for (int i = 0; i < lengthof(kinds); i++)
+		if (strcmp(kinds[i].name, kind) == 0)
+			return kinds[i].rights;
 	return 0;
+}
+
+bool
+spine_caller_may_write_subject(const SpineCaller *caller, const char *subject)
+{
+	for (int i = 0; i < lengthof(kinds); i++)
+	{
+		if (caller->kind == NULL || strcmp(kinds[i].name, caller->kind) != 0)
+			continue;
+		for (const char *const *writes = kinds[i].writes; *writes != NULL; writes++)
+			if (strcmp(*writes, subject) == 0)
+				return true;
+	}
+	return false;
 }
 
 /* Column of a row of SPI's last answer, copied into context; NULL for NULL. */
@@ -189,10 +215,14 @@ spi_string(uint64 row, int column, MemoryContext context)
 	return value ? MemoryContextStrdup(context, value) : NULL;
 }
 
+/* $1 is the role; $2, where the query has it, the kinds of system that read. */
 static void
-lookup_run(const char *query, Oid type, Datum value)
+lookup_run(const char *query, Datum role_name, Datum reading_kinds)
 {
-	if (SPI_execute_with_args(query, 1, &type, &value, NULL, true, 0) != SPI_OK_SELECT)
+	Oid			types[2] = {NAMEOID, TEXTARRAYOID};
+	Datum		args[2] = {role_name, reading_kinds};
+
+	if (SPI_execute_with_args(query, 2, types, args, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "governance look-up failed");
 }
 
@@ -210,6 +240,18 @@ text_array(char **strings, int n, MemoryContext context)
 	return PointerGetDatum(array);
 }
 
+static Datum
+reading_kinds(void)
+{
+	char	   *names[lengthof(kinds)];
+	int			n = 0;
+
+	for (int i = 0; i < lengthof(kinds); i++)
+		if ((kinds[i].rights & SPINE_MAY_READ) != 0)
+			names[n++] = unconstify(char *, kinds[i].name);
+	return text_array(names, n, CurrentMemoryContext);
+}
+
 /* A new caller in context, from the tables. Returns for which transaction alone it holds. */
 static LocalTransactionId
 caller_fill(SpineCaller *caller, Oid role, MemoryContext context)
@@ -217,6 +259,7 @@ caller_fill(SpineCaller *caller, Oid role, MemoryContext context)
 	SpineLookup lookup;
 	char	   *role_name = GetUserNameFromId(role, true);
 	Datum		name;
+	Datum		reading;
 
 	memset(caller, 0, sizeof(SpineCaller));
 	caller->role = role;
@@ -227,6 +270,8 @@ caller_fill(SpineCaller *caller, Oid role, MemoryContext context)
 		return InvalidLocalTransactionId;
 	name = DirectFunctionCall1(namein, CStringGetDatum(caller->role_name));
 
+	reading = reading_kinds();
+
 	spine_lookup_begin(&lookup);
 
 	/* an organisation that this node no longer hosts gives nobody a right here */
@@ -236,7 +281,7 @@ caller_fill(SpineCaller *caller, Oid role, MemoryContext context)
 			   " JOIN spine.node n ON n.name = h.node AND n.is_self"
 			   " WHERE m.role_name = $1"
 			   " ORDER BY m.organisation COLLATE \"C\", m.duty COLLATE \"C\"",
-			   NAMEOID, name);
+			   name, reading);
 	caller->nmemberships = (int) SPI_processed;
 	caller->memberships = MemoryContextAllocZero(context,
 												 sizeof(SpineMembership) * Max(caller->nmemberships, 1));
@@ -251,7 +296,7 @@ caller_fill(SpineCaller *caller, Oid role, MemoryContext context)
 			   " JOIN spine.node_organisation h ON h.organisation = s.organisation"
 			   " JOIN spine.node n ON n.name = h.node AND n.is_self"
 			   " WHERE s.role_name = $1",
-			   NAMEOID, name);
+			   name, reading);
 	if (SPI_processed == 1)
 	{
 		caller->organisation = spi_string(0, 1, context);
@@ -270,7 +315,7 @@ caller_fill(SpineCaller *caller, Oid role, MemoryContext context)
 			   " WHERE m.role_name = $1 AND m.duty IN ('clinician', 'analyst')"
 			   " UNION"
 			   " SELECT s.organisation FROM spine.system s"
-			   " WHERE s.role_name = $1 AND s.kind IN ('maternity', 'maternity_readonly', 'neonatal', 'reports')"
+			   " WHERE s.role_name = $1 AND s.kind = ANY ($2)"
 			   " UNION"
 			   " SELECT o.code FROM spine.organisation o"
 			   " JOIN readable r ON r.code = o.parent"
@@ -279,7 +324,7 @@ caller_fill(SpineCaller *caller, Oid role, MemoryContext context)
 			   " JOIN spine.node_organisation h ON h.organisation = r.code"
 			   " JOIN spine.node n ON n.name = h.node AND n.is_self"
 			   " ORDER BY r.code COLLATE \"C\"",
-			   NAMEOID, name);
+			   name, reading);
 	caller->nreadable = (int) SPI_processed;
 	caller->readable = MemoryContextAllocZero(context, sizeof(char *) * Max(caller->nreadable, 1));
 	for (int i = 0; i < caller->nreadable; i++)
@@ -444,6 +489,17 @@ spine_is_caller_system(PG_FUNCTION_ARGS)
 
 	PG_RETURN_BOOL(caller->organisation != NULL &&
 				   (caller->rights & SPINE_MAY_READ) != 0 &&
+				   strcmp(caller->organisation, text_to_cstring(PG_GETARG_TEXT_PP(0))) == 0 &&
+				   strcmp(caller->system, text_to_cstring(PG_GETARG_TEXT_PP(1))) == 0);
+}
+
+/* Is the caller this system, whatever its kind? */
+Datum
+spine_is_caller_sender(PG_FUNCTION_ARGS)
+{
+	const SpineCaller *caller = spine_caller_get();
+
+	PG_RETURN_BOOL(caller->organisation != NULL &&
 				   strcmp(caller->organisation, text_to_cstring(PG_GETARG_TEXT_PP(0))) == 0 &&
 				   strcmp(caller->system, text_to_cstring(PG_GETARG_TEXT_PP(1))) == 0);
 }

@@ -9,9 +9,9 @@
 
 #include "postgres.h"
 
-/* what a system's kind allows (see docs/architecture.md, "Client kinds") */
-#define SPINE_MAY_READ		0x01
-#define SPINE_MAY_WRITE		0x02
+/* what a system's kind allows: the table is in caller.c */
+#define SPINE_MAY_READ		0x01	/* its organisation's records, and what is kept of them */
+#define SPINE_MAY_WRITE		0x02	/* under its own name; the groups of which subjects, see below */
 
 typedef struct SpineMembership
 {
@@ -38,6 +38,12 @@ typedef struct SpineCaller
 
 /* The caller, filled from the cache; never NULL, empty for a stranger. Valid until the next call. */
 extern const SpineCaller *spine_caller_get(void);
+
+/*
+ * May the caller's system write groups of this subject (mother, baby, patient,
+ * none)? False for what is no writing system, and for a subject unheard of.
+ */
+extern bool spine_caller_may_write_subject(const SpineCaller *caller, const char *subject);
 
 /* Is any governor membership for this organisation held? */
 extern bool spine_caller_has_duty(const char *organisation, const char *duty);
