@@ -3,8 +3,8 @@
 --
 --   spine_owner      owns every table and function; bypasses row-level security
 --   spine_reader     owns the version views; row-level security holds for it
---   spine_member     may read through the version views (granted by spine.add_member)
---   spine_supplier   may write through the version views and spine.submit (spine.add_system)
+--   spine_member     may read through the version views (granted by spine.add_member, and by spine.add_system to what reads)
+--   spine_supplier   may write through the version views and spine.submit (spine.add_system, to what writes)
 --   spine_governor   may propose, sign, publish and end agreements
 --   spine_operator   may publish data sets, connect neighbours, add members and systems
 --   spine_neighbour  may execute the receiving functions and nothing else

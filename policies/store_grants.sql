@@ -20,4 +20,4 @@ GRANT SELECT ON spine.agreements TO spine_member, spine_supplier, spine_governor
 GRANT SELECT ON spine.members, spine.systems TO spine_governor, spine_operator;
 GRANT SELECT ON spine.relationships, spine.corrections TO spine_member;
 GRANT SELECT ON spine.accesses TO spine_governor;
-GRANT SELECT ON spine.findings, spine.rejections TO spine_member, spine_supplier;
+GRANT SELECT ON spine.findings, spine.rejections TO spine_member;

@@ -372,8 +372,10 @@ BEGIN
 							   ELSE 'spine_member' END AS role_group
 			  FROM spine.member m WHERE m.role_name = the_role
 			UNION ALL
-			SELECT unnest(CASE s.kind WHEN 'device' THEN ARRAY['spine_supplier']
-									  ELSE ARRAY['spine_supplier', 'spine_member'] END)
+			-- each group once more what the kind may do: reading is spine_member's, writing spine_supplier's
+			SELECT unnest(CASE WHEN s.kind = 'device' THEN ARRAY['spine_supplier']
+							   WHEN s.kind IN ('maternity', 'neonatal') THEN ARRAY['spine_supplier', 'spine_member']
+							   ELSE ARRAY['spine_member'] END)
 			  FROM spine.system s WHERE s.role_name = the_role) AS g;
 	SELECT coalesce(array_agg(g.rolname::text), '{}') INTO held
 	  FROM pg_auth_members a

@@ -895,7 +895,7 @@ BEGIN
 		   FROM jsonb_array_elements(data_group -> 'items') AS i), '; ',
 		'ALTER VIEW ', relation, ' OWNER TO spine_reader; ',
 		'GRANT SELECT ON ', relation, ' TO spine_member; ',
-		'GRANT SELECT, INSERT, UPDATE, DELETE ON ', relation, ' TO spine_supplier');
+		'GRANT INSERT, UPDATE, DELETE ON ', relation, ' TO spine_supplier');
 END
 $fn$;
 COMMENT ON FUNCTION spine.make_group_view(text, text, jsonb) IS

@@ -343,8 +343,8 @@ GRANT EXECUTE ON FUNCTION spine.open_record(spine.nhs_number, text, text, boolea
 	TO spine_member;
 GRANT EXECUTE ON FUNCTION spine.timeline(spine.nhs_number), spine.record(spine.nhs_number),
 	spine.refer(spine.nhs_number, text, text)
-	TO spine_member, spine_supplier;
-GRANT EXECUTE ON FUNCTION spine.end_relationship(uuid) TO spine_member, spine_supplier, spine_governor;
+	TO spine_member;
+GRANT EXECUTE ON FUNCTION spine.end_relationship(uuid) TO spine_member, spine_governor;
 GRANT EXECUTE ON FUNCTION spine.my_agreements() TO spine_member, spine_supplier, spine_governor, spine_operator;
 -- policies ask these as whoever reads
 GRANT EXECUTE ON FUNCTION spine.my_opened_patients(), spine.visible(text, text[], uuid)

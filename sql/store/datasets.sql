@@ -90,4 +90,4 @@ COMMENT ON VIEW spine.all_records IS 'Every record the caller may see, of every 
 GRANT CREATE ON SCHEMA spine TO spine_reader;
 ALTER VIEW spine.all_records OWNER TO spine_reader;
 REVOKE CREATE ON SCHEMA spine FROM spine_reader;
-GRANT SELECT ON spine.all_records TO spine_member, spine_supplier;
+GRANT SELECT ON spine.all_records TO spine_member;

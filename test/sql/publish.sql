@@ -97,8 +97,8 @@ SELECT is_empty($$
 	 WHERE (SELECT string_agg(concat(a.grantee::regrole, ' ', a.privilege_type), ', ' ORDER BY 1)
 			  FROM (SELECT * FROM aclexplode(v.relacl) WHERE grantee <> 'spine_reader'::regrole
 					ORDER BY grantee::regrole::text, privilege_type) AS a)
-		   IS DISTINCT FROM 'spine_member SELECT, spine_supplier DELETE, spine_supplier INSERT, spine_supplier SELECT, spine_supplier UPDATE'
-$$, 'members may read the views, suppliers read and write them, nobody else anything');
+		   IS DISTINCT FROM 'spine_member SELECT, spine_supplier DELETE, spine_supplier INSERT, spine_supplier UPDATE'
+$$, 'members may read the views, suppliers write them, nobody else anything');
 
 SELECT is_empty($$
 	SELECT t.data_group FROM group_table AS t
