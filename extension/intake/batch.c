@@ -52,6 +52,8 @@ typedef struct SpineGroupPlans
 	SPIPlanPtr	insert;
 	SPIPlanPtr	update;
 	SPIPlanPtr	delete;
+	SPIPlanPtr *rules;			/* of the group's rules that look at other records: what is stored */
+	SPIPlanPtr *rules_batch;	/* and what comes before in the same batch */
 } SpineGroupPlans;
 
 typedef struct SpineBatchRow
@@ -97,12 +99,13 @@ typedef struct SpineBatchRow
 	bool		known_to_owner; /* the owner has an episode relationship already */
 	bool		may_be_shared;	/* its audience is worth computing */
 
+	bool		broken;			/* a rule that looks at other records rejects it */
 	bool		rejected;
 	bool		unchanged;
 	List	   *findings;
 	const char *raw;
 	int			raw_length;
-	int			n;
+	int64		n;
 } SpineBatchRow;
 
 struct SpineBatch
@@ -110,6 +113,7 @@ struct SpineBatch
 	SpineGroup *group;
 	char	   *owner;
 	char	   *source_system;
+	SpineKeySet *expected;		/* what the rest of the submission brings, or NULL */
 	MemoryContext context;		/* of the batch itself */
 	MemoryContext flush_context;	/* reset after each flush */
 	int			nrows;
@@ -134,6 +138,7 @@ static SPIPlanPtr plan_episode_link = NULL;
 static SPIPlanPtr plan_audience = NULL;
 static SPIPlanPtr plan_finding_delete = NULL;
 static SPIPlanPtr plan_finding_insert = NULL;
+static SPIPlanPtr plan_finding_arrived = NULL;
 
 void
 spine_plans_free(SpineGroup *group)
@@ -150,12 +155,20 @@ spine_plans_free(SpineGroup *group)
 		SPI_freeplan(plans->update);
 	if (plans->delete)
 		SPI_freeplan(plans->delete);
+	for (int i = 0; i < group->nrules; i++)
+	{
+		if (plans->rules[i])
+			SPI_freeplan(plans->rules[i]);
+		if (plans->rules_batch[i])
+			SPI_freeplan(plans->rules_batch[i]);
+	}
 	group->plans = NULL;
 }
 
+/* expected: keys of records that the submission brings later, for rules that ask for them; NULL at a view. */
 SpineBatch *
 spine_batch_create(SpineGroup *group, const char *owner, const char *source_system,
-				   MemoryContext parent)
+				   SpineKeySet *expected, MemoryContext parent)
 {
 	MemoryContext context = AllocSetContextCreate(parent, "spine batch", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
@@ -166,6 +179,7 @@ spine_batch_create(SpineGroup *group, const char *owner, const char *source_syst
 	batch->group = group;
 	batch->owner = pstrdup(owner);
 	batch->source_system = pstrdup(source_system);
+	batch->expected = expected;
 	batch->rows = palloc(sizeof(SpineBatchRow) * SPINE_BATCH_ROWS);
 	batch->deletes = palloc(sizeof(pg_uuid_t) * SPINE_BATCH_ROWS);
 	MemoryContextSwitchTo(old);
@@ -1205,13 +1219,7 @@ set_audiences(SpineBatch *batch)
 static void
 reject(SpineBatchRow *row, const char *rule, const char *item, char *message)
 {
-	SpineFinding *finding = palloc(sizeof(SpineFinding));
-
-	finding->rule = rule;
-	finding->severity = SEVERITY_RECORD;
-	finding->item = item;
-	finding->message = message;
-	row->findings = lappend(row->findings, finding);
+	row->findings = lappend(row->findings, spine_finding_make(rule, SEVERITY_RECORD, item, message));
 	row->rejected = true;
 }
 
@@ -1225,7 +1233,7 @@ settle_subjects(SpineBatch *batch)
 	for (int attempt = 0; attempt < RESOLVE_ATTEMPTS && !settled; attempt++)
 	{
 		for (int i = 0; i < batch->nrows; i++)
-			batch->rows[i].rejected = false;
+			batch->rows[i].rejected = batch->rows[i].broken;
 		resolve(batch);
 		check_numbers(batch);
 		settled = create_aliases(batch);
@@ -1245,6 +1253,8 @@ settle_subjects(SpineBatch *batch)
 	{
 		SpineBatchRow *row = &batch->rows[i];
 
+		if (row->broken)
+			continue;
 		if (row->other_number)
 			reject(row, "identity.conflict", "nhs_number",
 				   "local_patient_id was sent with another NHS number before; a system's number belongs to one person");
@@ -1288,6 +1298,316 @@ settle_subjects(SpineBatch *batch)
 }
 
 /*
+ * Rules that look at other records: those of the same system of the same
+ * organisation, stored or earlier in the batch.
+ */
+
+/* The column of the group's table that column i of a record is stored in. */
+static const char *
+table_column(const SpineGroup *group, int i)
+{
+	return quote_identifier(i < ENV_COLUMNS ? spine_envelope_names[i] : group->items[i - ENV_COLUMNS].column);
+}
+
+static const char *
+item_name(const SpineGroup *group, int item)
+{
+	return quote_identifier(group->items[item].name);
+}
+
+/* A select list of the group's items under their names in this version. */
+static void
+append_items(StringInfo query, const SpineGroup *group, const char *from, bool by_column)
+{
+	for (int i = 0; i < group->nitems; i++)
+		appendStringInfo(query, "%s%s.%s AS %s", i > 0 ? ", " : "", from,
+						 by_column ? table_column(group, ENV_COLUMNS + i) : item_name(group, i), item_name(group, i));
+}
+
+/* The items of relation "from" as the only names that an expression finds in its own scope. */
+static void
+append_expression(StringInfo query, const SpineGroup *group, const char *from, bool by_column,
+				  const char *expression)
+{
+	appendStringInfo(query, "(SELECT (%s) FROM (SELECT ", expression);
+	append_items(query, group, from, by_column);
+	appendStringInfoString(query, ") AS spine_own)");
+}
+
+static void
+append_present(StringInfo query, const SpineGroup *group, const SpineRule *rule, const char *from)
+{
+	appendStringInfoString(query, " WHERE true");
+	for (int i = 0; i < rule->nitems; i++)
+		appendStringInfo(query, " AND %s.%s IS NOT NULL", from, item_name(group, rule->items[i]));
+	if (rule->when != NULL)
+	{
+		appendStringInfoString(query, " AND ");
+		append_expression(query, group, from, false, rule->when);
+	}
+}
+
+/*
+ * A child names its parent's one key item, which is its local_record_id too:
+ * that has an index. Others have one of their own, made at publishing.
+ */
+static bool
+found_by_local_id(const SpineRule *rule)
+{
+	const SpineGroup *other = rule->other;
+	const SpineTarget *target = &other->targets[rule->target];
+
+	return other->is_parent && target->nitems == 1 && target->items[0] == other->keys[0] &&
+		(other->items[other->keys[0]].type == ITEM_TEXT || other->items[other->keys[0]].type == ITEM_ODS_CODE);
+}
+
+static void
+append_match(StringInfo query, const SpineGroup *group, const SpineRule *rule, const char *other, bool by_column)
+{
+	const SpineTarget *target = &rule->other->targets[rule->target];
+
+	if (by_column)
+		appendStringInfo(query, "%s.owner = $1 AND %s.source_system = $2", other, other);
+	else
+		appendStringInfoString(query, "true");
+	for (int i = 0; i < rule->nitems; i++)
+	{
+		const char *wanted = by_column ? table_column(rule->other, ENV_COLUMNS + target->items[i]) :
+			item_name(rule->other, target->items[i]);
+
+		if (by_column && found_by_local_id(rule))
+			wanted = "local_record_id";
+		appendStringInfo(query, " AND %s.%s = r.%s%s", other, wanted, item_name(group, rule->items[i]),
+						 by_column && found_by_local_id(rule) ? "::text" : "");
+	}
+}
+
+/* The numbers of the rows that break the rule by what is stored. */
+static char *
+stored_query(const SpineGroup *group, const SpineRule *rule)
+{
+	const SpineGroup *other = rule->other != NULL ? rule->other : group;
+	const char *table = quote_qualified_identifier(other->dataset->name, other->name);
+	StringInfoData query;
+
+	initStringInfo(&query);
+	switch (rule->kind)
+	{
+		case RULE_EXISTS:
+			appendStringInfoString(&query, "SELECT r.spine_n FROM spine_rows r");
+			append_present(&query, group, rule, "r");
+			appendStringInfo(&query, " AND NOT EXISTS (SELECT FROM %s t WHERE ", table);
+			append_match(&query, group, rule, "t", true);
+			appendStringInfoChar(&query, ')');
+			break;
+		case RULE_RELATED:
+			appendStringInfo(&query, "SELECT DISTINCT r.spine_n FROM spine_rows r JOIN %s t ON ", table);
+			append_match(&query, group, rule, "t", true);
+			appendStringInfoString(&query, " AND t.record_id <> r.record_id CROSS JOIN LATERAL (SELECT ");
+			append_items(&query, other, "t", true);
+			appendStringInfoString(&query, ") AS other WHERE NOT ");
+			append_expression(&query, group, "r", false, rule->expression);
+			break;
+		case RULE_UNIQUE:
+			appendStringInfoString(&query, "SELECT r.spine_n FROM spine_rows r");
+			append_present(&query, group, rule, "r");
+			appendStringInfo(&query, " AND EXISTS (SELECT FROM %s t WHERE t.owner = $1 AND t.source_system = $2"
+							 " AND t.record_id <> r.record_id", table);
+			for (int i = 0; i < rule->nitems; i++)
+				appendStringInfo(&query, " AND t.%s = r.%s", table_column(group, ENV_COLUMNS + rule->items[i]),
+								 item_name(group, rule->items[i]));
+			if (rule->when != NULL)
+			{
+				appendStringInfoString(&query, " AND ");
+				append_expression(&query, group, "t", true, rule->when);
+			}
+			appendStringInfoChar(&query, ')');
+			break;
+		default:
+			elog(ERROR, "rule \"%s\" does not look at other records", rule->id);
+	}
+	return query.data;
+}
+
+/* The same by the rows that come before it in the batch; NULL where they do not matter. */
+static char *
+batch_query(const SpineGroup *group, const SpineRule *rule)
+{
+	StringInfoData query;
+
+	initStringInfo(&query);
+	if (rule->kind == RULE_UNIQUE)
+	{
+		appendStringInfoString(&query, "SELECT u.spine_n FROM (SELECT r.spine_n, row_number() OVER (PARTITION BY ");
+		for (int i = 0; i < rule->nitems; i++)
+			appendStringInfo(&query, "%sr.%s", i > 0 ? ", " : "", item_name(group, rule->items[i]));
+		appendStringInfoString(&query, " ORDER BY r.spine_n) AS k FROM spine_rows r");
+		append_present(&query, group, rule, "r");
+		appendStringInfoString(&query, ") u WHERE u.k > 1");
+	}
+	else if (rule->kind == RULE_RELATED && rule->other == group)
+	{
+		appendStringInfoString(&query, "SELECT DISTINCT r.spine_n FROM spine_rows r JOIN spine_rows other ON ");
+		append_match(&query, group, rule, "other", false);
+		appendStringInfoString(&query, " AND other.spine_n < r.spine_n WHERE NOT ");
+		append_expression(&query, group, "r", false, rule->expression);
+	}
+	else
+		return NULL;
+	return query.data;
+}
+
+/* The group's columns with the row's place in the batch before them. */
+static TupleDesc
+numbered_desc(SpineGroup *group)
+{
+	if (group->numbered == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(group->dataset->context);
+		int			natts = group->desc->natts;
+
+		group->numbered = CreateTemplateTupleDesc(natts + 1);
+		TupleDescInitEntry(group->numbered, 1, "spine_n", INT4OID, -1, 0);
+		for (int i = 1; i <= natts; i++)
+			TupleDescCopyEntry(group->numbered, i + 1, group->desc, i);
+		MemoryContextSwitchTo(old);
+	}
+	return group->numbered;
+}
+
+static void
+take_broken(SpineBatch *batch, SpineRule *rule)
+{
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+		SpineBatchRow *row = &batch->rows[DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i],
+																	  SPI_tuptable->tupdesc, 1, &isnull))];
+		SpineSeverity severity = rule->severity;
+		SpineFinding *finding;
+		char	   *key = NULL;
+
+		if (row->findings != NIL && ((SpineFinding *) llast(row->findings))->rule == rule->id)
+			continue;			/* told already, by what is stored */
+		if (rule->kind == RULE_EXISTS)
+		{
+			key = spine_reference_key(batch->group, rule->items, rule->nitems, rule->other, rule->target,
+									  row->values, row->nulls);
+			if (rule->forward && batch->expected != NULL && spine_keys_has(batch->expected, key))
+				continue;
+			/* a statement at a view holds one group: what it asks for can only come after */
+			if (rule->forward && batch->expected == NULL)
+				severity = SEVERITY_WARNING;
+		}
+		finding = spine_finding_make(rule->id, severity, rule->item, rule->message);
+		if (severity == SEVERITY_WARNING)
+			finding->awaits = key;
+		else
+			row->broken = row->rejected = true;
+		row->findings = lappend(row->findings, finding);
+	}
+}
+
+/* Before anybody is told who the record is about: what is rejected must leave no episode, no relationship. */
+static void
+judge_set_rules(SpineBatch *batch)
+{
+	static const Oid types[2] = {TEXTOID, TEXTOID};
+	SpineGroup *group = batch->group;
+	int			natts = group->desc->natts;
+	Datum	   *values = palloc(sizeof(Datum) * (natts + 1));
+	bool	   *nulls = palloc(sizeof(bool) * (natts + 1));
+	Tuplestorestate *rows = tuplestore_begin_heap(true, false, work_mem);
+	int			count = 0;
+	Datum		args[2];
+
+	for (int i = 0; i < batch->nrows; i++)
+	{
+		SpineBatchRow *row = &batch->rows[i];
+
+		if (row->existing && row->same_items)
+			continue;
+		values[0] = Int32GetDatum(i);
+		nulls[0] = false;
+		memcpy(values + 1, row->values, sizeof(Datum) * natts);
+		memcpy(nulls + 1, row->nulls, sizeof(bool) * natts);
+		tuplestore_putvalues(rows, numbered_desc(group), values, nulls);
+		count++;
+	}
+	if (count > 0)
+	{
+		args[0] = CStringGetTextDatum(batch->owner);
+		args[1] = CStringGetTextDatum(batch->source_system);
+		register_rows("spine_rows", numbered_desc(group), rows, count);
+		for (int i = 0; i < group->nrules; i++)
+		{
+			SpineRule  *rule = &group->rules[i];
+			char	   *query;
+
+			if (rule->kind != RULE_RELATED && rule->kind != RULE_EXISTS && rule->kind != RULE_UNIQUE)
+				continue;
+			run(&group->plans->rules[i],
+				group->plans->rules[i] == NULL ? stored_query(group, rule) : NULL, 2, types, args);
+			take_broken(batch, rule);
+			if (count == 1)
+				continue;
+			query = group->plans->rules_batch[i] == NULL ? batch_query(group, rule) : NULL;
+			if (query != NULL || group->plans->rules_batch[i] != NULL)
+			{
+				int			level = NewGUCNestLevel();
+
+				/* rows of a batch have no index: they are hashed */
+				(void) set_config_option("enable_hashjoin", "on", PGC_USERSET, PGC_S_SESSION,
+										 GUC_ACTION_SAVE, true, 0, false);
+				(void) set_config_option("enable_nestloop", "off", PGC_USERSET, PGC_S_SESSION,
+										 GUC_ACTION_SAVE, true, 0, false);
+				run(&group->plans->rules_batch[i], query, 2, types, args);
+				AtEOXact_GUC(true, level);
+				take_broken(batch, rule);
+			}
+		}
+		SPI_unregister_relation("spine_rows");
+	}
+	tuplestore_end(rows);
+}
+
+/* Warnings that waited for the records that are stored now. */
+static void
+end_waiting(SpineBatch *batch)
+{
+	static const Oid types[3] = {TEXTOID, TEXTOID, TEXTARRAYOID};
+	SpineGroup *group = batch->group;
+	Datum	   *keys = palloc(sizeof(Datum) * batch->nrows * Max(group->ntargets, 1));
+	int			n = 0;
+	Datum		args[3];
+
+	for (int t = 0; t < group->ntargets; t++)
+	{
+		if (!group->targets[t].awaited)
+			continue;
+		for (int i = 0; i < batch->nrows; i++)
+		{
+			SpineBatchRow *row = &batch->rows[i];
+			char	   *key;
+
+			if (row->rejected || row->unchanged)
+				continue;
+			key = spine_target_key(group, t, row->values, row->nulls);
+			if (key != NULL)
+				keys[n++] = CStringGetTextDatum(key);
+		}
+	}
+	if (n == 0)
+		return;
+	args[0] = CStringGetTextDatum(batch->owner);
+	args[1] = CStringGetTextDatum(batch->source_system);
+	args[2] = array_of(keys, n, TEXTOID);
+	run(&plan_finding_arrived,
+		"DELETE FROM spine.finding f WHERE f.awaits = ANY ($3) AND f.owner = $1 AND f.source_system = $2",
+		3, types, args);
+}
+
+/*
  * Storing
  */
 
@@ -1299,8 +1619,7 @@ insert_query(const SpineGroup *group)
 	initStringInfo(&query);
 	appendStringInfo(&query, "INSERT INTO %s (", quote_qualified_identifier(group->dataset->name, group->name));
 	for (int i = 0; i < group->desc->natts; i++)
-		appendStringInfo(&query, "%s%s", i > 0 ? ", " : "",
-						 quote_identifier(NameStr(TupleDescAttr(group->desc, i)->attname)));
+		appendStringInfo(&query, "%s%s", i > 0 ? ", " : "", table_column(group, i));
 	appendStringInfoString(&query, ") SELECT * FROM spine_batch");
 	return query.data;
 }
@@ -1313,11 +1632,8 @@ update_query(const SpineGroup *group)
 	initStringInfo(&query);
 	appendStringInfo(&query, "UPDATE %s t SET ", quote_qualified_identifier(group->dataset->name, group->name));
 	for (int i = 1; i < group->desc->natts; i++)
-	{
-		const char *name = quote_identifier(NameStr(TupleDescAttr(group->desc, i)->attname));
-
-		appendStringInfo(&query, "%s%s = b.%s", i > 1 ? ", " : "", name, name);
-	}
+		appendStringInfo(&query, "%s%s = b.%s", i > 1 ? ", " : "", table_column(group, i),
+						 quote_identifier(NameStr(TupleDescAttr(group->desc, i)->attname)));
 	appendStringInfoString(&query,
 						   " FROM spine_batch b WHERE t.record_id = b.record_id AND t.revision = b.revision - 1");
 	return query.data;
@@ -1409,7 +1725,7 @@ delete_rows(SpineBatch *batch)
 static void
 store_findings(SpineBatch *batch)
 {
-	static const Oid types[8] = {UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+	static const Oid types[9] = {UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTARRAYOID};
 	Datum	   *updated = palloc(sizeof(Datum) * batch->nrows);
 	int			nupdated = 0;
 	int			n = 0;
@@ -1419,7 +1735,9 @@ store_findings(SpineBatch *batch)
 	Datum	   *items;
 	bool	   *no_item;
 	Datum	   *messages;
-	Datum		args[8];
+	Datum	   *awaits;
+	bool	   *no_awaits;
+	Datum		args[9];
 
 	for (int i = 0; i < batch->nrows; i++)
 	{
@@ -1443,6 +1761,8 @@ store_findings(SpineBatch *batch)
 	items = palloc(sizeof(Datum) * n);
 	no_item = palloc(sizeof(bool) * n);
 	messages = palloc(sizeof(Datum) * n);
+	awaits = palloc(sizeof(Datum) * n);
+	no_awaits = palloc(sizeof(bool) * n);
 	for (int i = 0; i < batch->nrows; i++)
 	{
 		SpineBatchRow *row = &batch->rows[i];
@@ -1457,6 +1777,7 @@ store_findings(SpineBatch *batch)
 			ids[at] = UUIDPGetDatum(&row->record_id);
 			rules[at] = CStringGetTextDatum(finding->rule);
 			put_text(&items[at], &no_item[at], finding->item);
+			put_text(&awaits[at], &no_awaits[at], finding->awaits);
 			messages[at++] = CStringGetTextDatum(finding->message);
 		}
 	}
@@ -1468,10 +1789,11 @@ store_findings(SpineBatch *batch)
 	args[5] = CStringGetTextDatum(batch->group->name);
 	args[6] = CStringGetTextDatum(batch->owner);
 	args[7] = CStringGetTextDatum(batch->source_system);
+	args[8] = array_with_nulls(awaits, no_awaits, n, TEXTOID);
 	run(&plan_finding_insert,
-		"INSERT INTO spine.finding (record_id, rule, item, message, severity, dataset, data_group, owner, source_system)"
-		" SELECT x.r, x.u, x.i, x.m, 'warning', $5, $6, $7, $8 FROM unnest($1, $2, $3, $4) AS x(r, u, i, m)",
-		8, types, args);
+		"INSERT INTO spine.finding (record_id, rule, item, message, severity, dataset, data_group, owner, source_system, awaits)"
+		" SELECT x.r, x.u, x.i, x.m, 'warning', $5, $6, $7, $8, x.a FROM unnest($1, $2, $3, $4, $9) AS x(r, u, i, m, a)",
+		9, types, args);
 }
 
 static void
@@ -1501,12 +1823,21 @@ spine_batch_flush(SpineBatch *batch, spine_batch_verdict verdict, void *state)
 	MemoryContextSwitchTo(batch->flush_context);
 
 	if (group->plans == NULL)
-		group->plans = MemoryContextAllocZero(group->dataset->context, sizeof(SpineGroupPlans));
+	{
+		SpineGroupPlans *plans = MemoryContextAllocZero(group->dataset->context, sizeof(SpineGroupPlans));
+		Size		size = sizeof(SPIPlanPtr) * Max(group->nrules, 1);
+
+		plans->rules = MemoryContextAllocZero(group->dataset->context, size);
+		plans->rules_batch = MemoryContextAllocZero(group->dataset->context, size);
+		group->plans = plans;
+	}
 	if (batch->nrows > 0)
 	{
 		bool		any_existing = false;
 		bool		any_new = false;
 
+		if (group->has_set_rules)
+			judge_set_rules(batch);
 		if (group->has_subject)
 			settle_subjects(batch);
 		for (int i = 0; i < batch->nrows; i++)
@@ -1524,6 +1855,8 @@ spine_batch_flush(SpineBatch *batch, spine_batch_verdict verdict, void *state)
 		if (any_existing)
 			store_rows(batch, true);
 		store_findings(batch);
+		if (group->ntargets > 0)
+			end_waiting(batch);
 	}
 	if (batch->ndeletes > 0)
 		delete_rows(batch);
@@ -1535,12 +1868,22 @@ spine_batch_flush(SpineBatch *batch, spine_batch_verdict verdict, void *state)
 	for (int i = 0; verdict != NULL && i < batch->nrows; i++)
 	{
 		SpineBatchRow *row = &batch->rows[i];
-		SpineOutcome outcome = row->rejected ? OUTCOME_REJECTED :
-		row->unchanged ? OUTCOME_UNCHANGED :
-		row->findings != NIL ? OUTCOME_ACCEPTED_WITH_WARNINGS : OUTCOME_ACCEPTED;
+		SpineVerdict answer = {
+			.n = row->n,
+			.outcome = row->rejected ? OUTCOME_REJECTED :
+			row->unchanged ? OUTCOME_UNCHANGED :
+			row->findings != NIL ? OUTCOME_ACCEPTED_WITH_WARNINGS : OUTCOME_ACCEPTED,
+			.group = group,
+			.record_id = row->rejected ? NULL : &row->record_id,
+			.local_record_id = row->local_record_id,
+			.values = row->values,
+			.nulls = row->nulls,
+			.findings = row->findings,
+			.raw = row->raw,
+			.raw_length = row->raw_length
+		};
 
-		verdict(state, row->n, outcome, row->rejected ? NULL : &row->record_id, row->findings,
-				row->raw, row->raw_length);
+		verdict(state, &answer);
 	}
 	batch->nrows = 0;
 	batch->ndeletes = 0;

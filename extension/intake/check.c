@@ -20,9 +20,11 @@
 #include "compat.h"
 #include "intake/intake.h"
 #include "intake/local_time.h"
+#include "intake/organisations.h"
 
 #define LOCAL_ID_MAX		100 /* characters in a supplier's own identifier */
 #define KEY_ID_MAX			500 /* in one made of key items: more would not fit into an index */
+#define FINDINGS_MAX		1000	/* that are told of one record */
 
 void
 spine_record_init(SpineRecord *record, SpineGroup *group, MemoryContext context)
@@ -43,10 +45,17 @@ void
 spine_record_finding(SpineRecord *record, const char *rule, SpineSeverity severity,
 					 const char *item, const char *format,...)
 {
-	MemoryContext old = MemoryContextSwitchTo(record->context);
-	SpineFinding *finding = palloc(sizeof(SpineFinding));
+	MemoryContext old;
 	StringInfoData message;
 
+	if (severity >= SEVERITY_RECORD)
+		record->rejected = true;
+	if (list_length(record->findings) >= FINDINGS_MAX)
+	{
+		record->untold++;
+		return;
+	}
+	old = MemoryContextSwitchTo(record->context);
 	initStringInfo(&message);
 	for (;;)
 	{
@@ -60,14 +69,9 @@ spine_record_finding(SpineRecord *record, const char *rule, SpineSeverity severi
 			break;
 		enlargeStringInfo(&message, needed);
 	}
-	finding->rule = rule;
-	finding->severity = severity;
-	finding->item = item == NULL ? NULL : pstrdup(item);
-	finding->message = pstrdup(message.data);
-	pfree(message.data);
-	record->findings = lappend(record->findings, finding);
-	if (severity == SEVERITY_RECORD)
-		record->rejected = true;
+	record->findings = lappend(record->findings,
+							   spine_finding_make(rule, severity, item == NULL ? NULL : pstrdup(item),
+												  message.data));
 	MemoryContextSwitchTo(old);
 }
 
@@ -365,6 +369,15 @@ settle_times(SpineRecord *record)
 }
 
 static void
+set_slot(TupleTableSlot *slot, Datum *values, bool *nulls)
+{
+	ExecClearTuple(slot);
+	slot->tts_values = values;
+	slot->tts_isnull = nulls;
+	ExecStoreVirtualTuple(slot);
+}
+
+static void
 evaluate_rules(SpineRecord *record, const SpineRule *volatile *present)
 {
 	SpineGroup *group = record->group;
@@ -372,26 +385,76 @@ evaluate_rules(SpineRecord *record, const SpineRule *volatile *present)
 	for (int i = 0; i < group->nrules; i++)
 	{
 		*present = &group->rules[i];
-		if (group->rules[i].state == NULL)
+		if (group->rules[i].kind == RULE_EXPRESSION && group->rules[i].state == NULL)
 			spine_rule_compile(group, &group->rules[i]);
 	}
 	ResetExprContext(group->econtext);
-	ExecClearTuple(group->slot);
-	group->slot->tts_values = record->values;
-	group->slot->tts_isnull = record->nulls;
-	ExecStoreVirtualTuple(group->slot);
+	set_slot(group->slot, record->values, record->nulls);
 	group->econtext->ecxt_scantuple = group->slot;
+	if (record->header_values != NULL)
+		set_slot(group->header_slot, record->header_values, record->header_nulls);
+	else if (group->header_slot != NULL)
+		ExecStoreAllNullTuple(group->header_slot);
+	group->econtext->ecxt_innertuple = group->header_slot;
 	for (int i = 0; i < group->nrules; i++)
 	{
 		SpineRule  *rule = &group->rules[i];
 		bool		isnull;
 		Datum		holds;
 
+		if (rule->kind != RULE_EXPRESSION)
+			continue;
 		*present = rule;
 		holds = ExecEvalExprSwitchContext(rule->state, group->econtext, &isnull);
 		if (!isnull && !DatumGetBool(holds))
-			spine_record_finding(record, rule->id, rule->rejects ? SEVERITY_RECORD : SEVERITY_WARNING,
-								 rule->item, "%s", rule->message);
+			spine_record_finding(record, rule->id, rule->severity, rule->item, "%s", rule->message);
+	}
+}
+
+/* Is the organisation that the item names open on the day that the rule asks about? */
+static bool
+organisation_is_open(const SpineRecord *record, const SpineRule *rule, const char *code)
+{
+	SpineOrganisation organisation;
+	DateADT		day;
+
+	for (int i = 0; i < rule->nexcept; i++)
+		if (strcmp(code, rule->except[i]) == 0)
+			return true;
+	spine_organisation_look_up(code, &organisation);
+	if (!organisation.known)
+		return !rule->known;
+	if (rule->at_item >= 0 && !record->nulls[ENV_COLUMNS + rule->at_item])
+		day = DatumGetDateADT(record->values[ENV_COLUMNS + rule->at_item]);
+	else if (!record->nulls[ENV_EVENT_AT])
+		day = (DateADT) (DatumGetTimestampTz(record->values[ENV_EVENT_AT]) / USECS_PER_DAY);
+	else
+		day = GetSQLCurrentDate();
+	return spine_organisation_is_open(&organisation, day);
+}
+
+/* The rules about who an item names. */
+static void
+check_codes_of_organisations(SpineRecord *record)
+{
+	SpineGroup *group = record->group;
+
+	for (int i = 0; i < group->nrules; i++)
+	{
+		SpineRule  *rule = &group->rules[i];
+		char	   *code;
+		bool		holds;
+
+		if ((rule->kind != RULE_ORGANISATION && rule->kind != RULE_OWN_CODE) ||
+			record->nulls[ENV_COLUMNS + rule->items[0]])
+			continue;
+		code = TextDatumGetCString(record->values[ENV_COLUMNS + rule->items[0]]);
+		if (rule->kind == RULE_OWN_CODE)
+			holds = strcmp(code, record->owner) == 0;
+		else
+			holds = organisation_is_open(record, rule, code);
+		if (!holds)
+			spine_record_finding(record, rule->id, rule->severity, rule->item, "%s", rule->message);
 	}
 }
 
@@ -444,6 +507,7 @@ check_rules(SpineRecord *record)
 
 	if (record->group->nrules == 0)
 		return;
+	check_codes_of_organisations(record);
 	if (record->tolerant)
 		evaluate_rules_safely(record);
 	else
@@ -497,6 +561,11 @@ spine_check_record(SpineRecord *record)
 	}
 	settle_times(record);
 	check_rules(record);
+	if (record->untold > 0)
+		record->findings = lappend(record->findings,
+								   spine_finding_make("finding.limit", SEVERITY_WARNING, NULL,
+													  psprintf("the record has %d findings more; correct these first",
+															   record->untold)));
 	MemoryContextSwitchTo(old);
 }
 

@@ -202,7 +202,8 @@ load_groups(SpineDataset *dataset)
 {
 	run_query("SELECT g->>'name', g->>'subject', g->>'episode',"
 			  "       coalesce((d.definition->'episodes'->(g->>'episode')->>'window_days')::int4, 21),"
-			  "       coalesce((d.definition->'episodes'->(g->>'episode')->>'open_days')::int4, 300)"
+			  "       coalesce((d.definition->'episodes'->(g->>'episode')->>'open_days')::int4, 300),"
+			  "       d.definition->>'header' = g->>'name'"
 			  "  FROM spine.dataset d, jsonb_array_elements(d.definition->'groups') WITH ORDINALITY AS e(g, o)"
 			  " WHERE d.name = $1 AND d.version = $2 ORDER BY o",
 			  dataset->name, dataset->version);
@@ -212,16 +213,19 @@ load_groups(SpineDataset *dataset)
 	{
 		HeapTuple	tuple = SPI_tuptable->vals[row];
 		SpineGroup *group = &dataset->groups[row];
-		char	   *subject = column(tuple, 2);
+		char	   *header = column(tuple, 6);
 
 		group->dataset = dataset;
 		group->ordinal = row;
 		group->name = column_dup(dataset->context, tuple, 1);
-		group->has_subject = strcmp(subject, "none") != 0;
-		group->subject_is_baby = strcmp(subject, "baby") == 0;
+		group->subject = column_dup(dataset->context, tuple, 2);
+		group->has_subject = strcmp(group->subject, "none") != 0;
+		group->subject_is_baby = strcmp(group->subject, "baby") == 0;
 		group->episode_kind = column_dup(dataset->context, tuple, 3);
 		group->episode_window = pg_strtoint32(column(tuple, 4));
 		group->episode_open = pg_strtoint32(column(tuple, 5));
+		if (header != NULL && header[0] == 't')
+			dataset->header = group;
 	}
 }
 
@@ -235,7 +239,7 @@ load_items(SpineDataset *dataset)
 	load_code_lists(dataset, &lists, &nlists);
 	run_query("SELECT g->>'name', i->>'name', i->>'nhs_name', i->>'type', i->>'status',"
 			  "       i->>'min_length', i->>'max_length', i->>'min', i->>'max', i->>'codes',"
-			  "       jsonb_array_length(g->'items')"
+			  "       jsonb_array_length(g->'items'), coalesce(i->>'column', i->>'name')"
 			  "  FROM spine.dataset d, jsonb_array_elements(d.definition->'groups') WITH ORDINALITY AS e(g, o),"
 			  "       jsonb_array_elements(g->'items') WITH ORDINALITY AS f(i, p)"
 			  " WHERE d.name = $1 AND d.version = $2 ORDER BY o, p",
@@ -259,6 +263,7 @@ load_items(SpineDataset *dataset)
 		item = &group->items[group->nitems];
 		item->name = column_dup(dataset->context, tuple, 2);
 		item->nhs_name = column_dup(dataset->context, tuple, 3);
+		item->column = column_dup(dataset->context, tuple, 12);
 		for (int i = 0; i < lengthof(type_names); i++)
 			if (strcmp(type, type_names[i].name) == 0)
 				item->type = type_names[i].type;
@@ -328,6 +333,31 @@ load_items(SpineDataset *dataset)
 		qsort(dataset->groups[i].names, dataset->groups[i].nnames, sizeof(SpineName), compare_names);
 }
 
+/* The target of these items of a group, made where it is new. */
+static int
+add_target(SpineGroup *group, const int *items, int nitems)
+{
+	MemoryContext old;
+	SpineTarget *target;
+
+	for (int i = 0; i < group->ntargets; i++)
+		if (group->targets[i].nitems == nitems &&
+			memcmp(group->targets[i].items, items, sizeof(int) * nitems) == 0)
+			return i;
+	old = MemoryContextSwitchTo(group->dataset->context);
+	if (group->targets == NULL)
+		group->targets = palloc(sizeof(SpineTarget));
+	else
+		group->targets = repalloc(group->targets, sizeof(SpineTarget) * (group->ntargets + 1));
+	target = &group->targets[group->ntargets];
+	memset(target, 0, sizeof(*target));
+	target->nitems = nitems;
+	target->items = palloc(sizeof(int) * Max(nitems, 1));
+	memcpy(target->items, items, sizeof(int) * nitems);
+	MemoryContextSwitchTo(old);
+	return group->ntargets++;
+}
+
 /* What an item is for: identifiers, keys, dates, anchors. */
 static void
 load_item_roles(SpineDataset *dataset)
@@ -387,6 +417,13 @@ load_item_roles(SpineDataset *dataset)
 	{
 		SpineGroup *group = &dataset->groups[i];
 
+		if (group->parent != NULL)
+			group->parent_target = add_target(group->parent, group->parent->keys, 1);
+	}
+	for (int i = 0; i < dataset->ngroups; i++)
+	{
+		SpineGroup *group = &dataset->groups[i];
+
 		if (group->patient_item >= 0)
 			group->items[group->patient_item].from_envelope = true;
 		if (group->nhs_number_item >= 0)
@@ -396,11 +433,68 @@ load_item_roles(SpineDataset *dataset)
 	}
 }
 
+/* Items named in a list with commas between them. */
+static int
+load_names(const SpineGroup *group, char *names, int **items)
+{
+	int			n = 0;
+	char	   *rest;
+
+	if (names == NULL)
+		return 0;
+	*items = MemoryContextAlloc(group->dataset->context, sizeof(int) * group->nitems);
+	for (char *name = strtok_r(names, ",", &rest); name; name = strtok_r(NULL, ",", &rest))
+		(*items)[n++] = spine_group_item(group, name);
+	return n;
+}
+
+/* What a rule that looks at other records looks at. */
+static void
+load_set_rule(SpineGroup *group, SpineRule *rule, HeapTuple tuple)
+{
+	char	   *other = column(tuple, 10);
+	int		   *wanted;
+	int			nwanted;
+
+	group->has_set_rules = true;
+	if (rule->severity == SEVERITY_FILE)
+		group->dataset->may_refuse_late = true;
+	if (rule->kind == RULE_UNIQUE)
+	{
+		rule->nitems = load_names(group, column(tuple, 18), &rule->items);
+		return;
+	}
+	rule->other = spine_dataset_group(group->dataset, other);
+	rule->nitems = load_names(group, column(tuple, 11), &rule->items);
+	nwanted = load_names(rule->other, column(tuple, 12), &wanted);
+	rule->target = add_target(rule->other, wanted, nwanted);
+	if (rule->kind == RULE_EXISTS)
+	{
+		rule->forward = rule->other->ordinal >= group->ordinal;
+		if (rule->forward)
+			rule->other->targets[rule->target].forward = true;
+		/* at a view a forward rule warns, whatever its severity */
+		if (rule->severity == SEVERITY_WARNING || rule->forward)
+			rule->other->targets[rule->target].awaited = true;
+	}
+}
+
 static void
 load_rules(SpineDataset *dataset)
 {
-	run_query("SELECT g->>'name', r->>'id', r->>'severity' <> 'warning', r->'items'->>0, r->>'message',"
-			  "       r->>'expression', jsonb_array_length(g->'rules')"
+	static const char *const kinds[] = {
+		[RULE_EXPRESSION] = "expression", [RULE_RELATED] = "related", [RULE_EXISTS] = "exists",
+		[RULE_UNIQUE] = "unique", [RULE_ORGANISATION] = "organisation", [RULE_OWN_CODE] = "own_code",
+		[RULE_COUNT] = "count", [RULE_FAILURES] = "failures"
+	};
+
+	run_query("SELECT g->>'name', r->>'id', r->>'severity', r->'items'->>0, r->>'message', r->>'expression',"
+			  "       jsonb_array_length(g->'rules'), coalesce(r->>'kind', 'expression'), r->>'when', r->>'group',"
+			  "       (SELECT string_agg(m.key, ',' ORDER BY m.key COLLATE \"C\") FROM jsonb_each_text(r->'match') m),"
+			  "       (SELECT string_agg(m.value, ',' ORDER BY m.key COLLATE \"C\") FROM jsonb_each_text(r->'match') m),"
+			  "       r->>'at', r->>'known', (SELECT string_agg(c, E'\\n') FROM jsonb_array_elements_text(r->'except') c),"
+			  "       coalesce(r->>'min', '-1'), coalesce(r->>'max', r->>'max_percent', '-1'),"
+			  "       (SELECT string_agg(i, ',') FROM jsonb_array_elements_text(r->'items') i)"
 			  "  FROM spine.dataset d, jsonb_array_elements(d.definition->'groups') WITH ORDINALITY AS e(g, o),"
 			  "       jsonb_array_elements(g->'rules') WITH ORDINALITY AS f(r, p)"
 			  " WHERE d.name = $1 AND d.version = $2 ORDER BY o, p",
@@ -409,6 +503,12 @@ load_rules(SpineDataset *dataset)
 	{
 		HeapTuple	tuple = SPI_tuptable->vals[row];
 		SpineGroup *group = spine_dataset_group(dataset, column(tuple, 1));
+		char	   *severity = column(tuple, 3);
+		char	   *kind = column(tuple, 8);
+		char	   *at = column(tuple, 13);
+		char	   *known = column(tuple, 14);
+		char	   *except = column_dup(dataset->context, tuple, 15);
+		char	   *rest;
 		SpineRule  *rule;
 
 		if (group->rules == NULL)
@@ -416,10 +516,31 @@ load_rules(SpineDataset *dataset)
 												  sizeof(SpineRule) * pg_strtoint32(column(tuple, 7)));
 		rule = &group->rules[group->nrules++];
 		rule->id = column_dup(dataset->context, tuple, 2);
-		rule->rejects = column(tuple, 3)[0] == 't';
+		rule->severity = severity[0] == 'w' ? SEVERITY_WARNING : severity[0] == 'r' ? SEVERITY_RECORD :
+			severity[0] == 'g' ? SEVERITY_GROUP : SEVERITY_FILE;
 		rule->item = column_dup(dataset->context, tuple, 4);
 		rule->message = column_dup(dataset->context, tuple, 5);
 		rule->expression = column_dup(dataset->context, tuple, 6);
+		rule->when = column_dup(dataset->context, tuple, 9);
+		for (int i = 0; i < lengthof(kinds); i++)
+			if (strcmp(kind, kinds[i]) == 0)
+				rule->kind = (SpineRuleKind) i;
+		rule->at_item = at == NULL ? -1 : spine_group_item(group, at);
+		rule->known = known != NULL && known[0] == 't';
+		rule->min = pg_strtoint32(column(tuple, 16));
+		rule->max = pg_strtoint32(column(tuple, 17));
+		if (except != NULL)
+		{
+			rule->except = MemoryContextAlloc(dataset->context, sizeof(char *) * (strlen(except) + 1));
+			for (char *code = strtok_r(except, "\n", &rest); code; code = strtok_r(NULL, "\n", &rest))
+				rule->except[rule->nexcept++] = code;
+		}
+		if (rule->kind == RULE_RELATED || rule->kind == RULE_EXISTS || rule->kind == RULE_UNIQUE)
+			load_set_rule(group, rule, tuple);
+		else if (rule->kind == RULE_ORGANISATION || rule->kind == RULE_OWN_CODE)
+			rule->nitems = load_names(group, pstrdup(rule->item), &rule->items);
+		if (rule->kind == RULE_FAILURES)
+			dataset->may_refuse_late = true;
 	}
 }
 
@@ -448,13 +569,14 @@ load_table(SpineGroup *group)
 	group->table_attnums = palloc(sizeof(AttrNumber) * natts);
 	for (int i = 0; i < natts; i++)
 	{
-		group->table_attnums[i] = get_attnum(group->table, NameStr(TupleDescAttr(group->desc, i)->attname));
+		const char *name = i < ENV_COLUMNS ? spine_envelope_names[i] : group->items[i - ENV_COLUMNS].column;
+
+		group->table_attnums[i] = get_attnum(group->table, name);
 		if (group->table_attnums[i] == InvalidAttrNumber)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg("column \"%s\" of table \"%s.%s\" is missing",
-							NameStr(TupleDescAttr(group->desc, i)->attname),
-							group->dataset->name, group->name),
+							name, group->dataset->name, group->name),
 					 errhint("The table was changed by hand. Restore the column, or publish the data set again into a new store.")));
 	}
 	indexes = RelationGetIndexList(table);
@@ -474,13 +596,14 @@ load_table(SpineGroup *group)
 	MemoryContextSwitchTo(old);
 }
 
-/* Reads the definition; raises SP003 where no such version is published. */
+/* Reads the definition; NULL where no such version is published. */
 static SpineDataset *
 load_dataset(const char *name, const char *version)
 {
 	SpineOwnerScope scope;
 	SpineDataset *dataset;
 	MemoryContext context;
+	bool		published;
 	bool		isnull;
 	Datum		retired_on;
 
@@ -504,27 +627,60 @@ load_dataset(const char *name, const char *version)
 
 	run_query("SELECT retired_on FROM spine.dataset WHERE name = $1 AND version = $2",
 			  name, version);
-	if (SPI_processed == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_SPINE_UNKNOWN_DATASET),
-				 errmsg("data set \"%s\" version \"%s\" is not published here", name, version),
-				 errhint("See spine.datasets for what this node accepts.")));
-	retired_on = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
-	dataset->retires = !isnull;
-	if (!isnull)
-		dataset->retired_on = DatumGetDateADT(retired_on);
+	published = SPI_processed > 0;
+	if (published)
+	{
+		retired_on = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+		dataset->retires = !isnull;
+		if (!isnull)
+			dataset->retired_on = DatumGetDateADT(retired_on);
 
-	load_groups(dataset);
-	load_items(dataset);
-	load_item_roles(dataset);
-	load_rules(dataset);
-	for (int i = 0; i < dataset->ngroups; i++)
-		load_table(&dataset->groups[i]);
-
+		load_groups(dataset);
+		load_items(dataset);
+		load_item_roles(dataset);
+		load_rules(dataset);
+		for (int i = 0; i < dataset->ngroups; i++)
+			load_table(&dataset->groups[i]);
+	}
 	SPI_finish();
 	spine_owner_leave(&scope);
 	PopActiveSnapshot();
+	if (!published)
+	{
+		MemoryContextDelete(context);
+		return NULL;
+	}
 	return dataset;
+}
+
+/* What may be sent instead, as a sentence. */
+static char *
+accepted_instead(const char *name)
+{
+	MemoryContext context = CurrentMemoryContext;
+	SpineOwnerScope scope;
+	Oid			types[1] = {TEXTOID};
+	Datum		args[1];
+	char	   *versions;
+	char	   *sentence;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	spine_owner_enter(&scope);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	args[0] = CStringGetTextDatum(name);
+	if (SPI_execute_with_args("SELECT string_agg(d.version, ' or ' ORDER BY string_to_array(d.version, '.')::int4[] DESC)"
+							  "  FROM spine.dataset d WHERE d.name = $1 AND (d.retired_on IS NULL OR d.retired_on > CURRENT_DATE)",
+							  1, types, args, NULL, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the accepted versions");
+	versions = column(SPI_tuptable->vals[0], 1);
+	MemoryContextSwitchTo(context);
+	sentence = versions == NULL ? pstrdup("See spine.datasets for what this node accepts.") :
+		psprintf("Send version %s of %s; spine.accepted_versions() tells until when.", versions, name);
+	SPI_finish();
+	spine_owner_leave(&scope);
+	PopActiveSnapshot();
+	return sentence;
 }
 
 /* The cached data set, or NULL. */
@@ -537,9 +693,9 @@ find_dataset(const char *name, const char *version)
 	return NULL;
 }
 
-/* Raises SP003 where no such version is accepted. */
-SpineDataset *
-spine_dataset_get(const char *name, const char *version)
+/* The data set, retired or not; NULL where no such version is published. */
+static SpineDataset *
+get_published(const char *name, const char *version)
 {
 	static bool registered = false;
 	SpineDataset *dataset;
@@ -557,35 +713,82 @@ spine_dataset_get(const char *name, const char *version)
 		uint64		before = changes;
 
 		dataset = load_dataset(name, version);
+		if (dataset == NULL)
+			return NULL;
 		/* what changed meanwhile may be missing: good for this transaction alone */
 		dataset->stale = changes != before;
 		MemoryContextSetParent(dataset->context, CacheMemoryContext);
 		dataset->next = datasets;
 		datasets = dataset;
 	}
-	/* its day may come while it is cached */
-	if (dataset->retires && dataset->retired_on <= GetSQLCurrentDate())
+	return dataset;
+}
+
+/* its day may come while it is cached */
+static bool
+is_retired(const SpineDataset *dataset)
+{
+	return dataset->retires && dataset->retired_on <= GetSQLCurrentDate();
+}
+
+/* Raises SP003 where no such version is accepted. */
+SpineDataset *
+spine_dataset_get(const char *name, const char *version)
+{
+	SpineDataset *dataset = get_published(name, version);
+
+	if (dataset == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_SPINE_UNKNOWN_DATASET),
+				 errmsg("data set \"%s\" version \"%s\" is not published here", name, version),
+				 errhint("%s", accepted_instead(name))));
+	if (is_retired(dataset))
 		ereport(ERROR,
 				(errcode(ERRCODE_SPINE_UNKNOWN_DATASET),
 				 errmsg("data set \"%s\" version \"%s\" is no longer accepted, since %s",
 						name, version, spine_value_text(ITEM_DATE, DateADTGetDatum(dataset->retired_on))),
-				 errhint("See spine.datasets for what this node accepts.")));
+				 errhint("%s", accepted_instead(name))));
 	return dataset;
 }
 
-/* A name in a rule is an item of the group: a column of the record. */
+/* The same for a door that does not raise: NULL, and in *why_not what to do. */
+SpineDataset *
+spine_dataset_find(const char *name, const char *version, char **why_not)
+{
+	SpineDataset *dataset = get_published(name, version);
+
+	if (dataset != NULL && !is_retired(dataset))
+		return dataset;
+	if (dataset == NULL)
+		*why_not = psprintf("no such data set and version is published here. %s", accepted_instead(name));
+	else
+		*why_not = psprintf("this version is no longer accepted, since %s. %s",
+							spine_value_text(ITEM_DATE, DateADTGetDatum(dataset->retired_on)),
+							accepted_instead(name));
+	return NULL;
+}
+
+/* A name in a rule is an item of the group: a column of the record; with "header" before it, one of the header. */
 static Node *
 rule_column(ParseState *pstate, ColumnRef *reference, Node *var)
 {
 	SpineGroup *group = pstate->p_ref_hook_state;
+	int			varno = 1;
 	int			item;
 
-	if (var != NULL || list_length(reference->fields) != 1 || !IsA(linitial(reference->fields), String))
+	if (var != NULL || list_length(reference->fields) > 2 || !IsA(llast(reference->fields), String))
 		return NULL;
-	item = spine_group_item(group, strVal(linitial(reference->fields)));
+	if (list_length(reference->fields) == 2)
+	{
+		if (strcmp(strVal(linitial(reference->fields)), "header") != 0)
+			return NULL;
+		group = group->dataset->header;
+		varno = INNER_VAR;
+	}
+	item = group == NULL ? -1 : spine_group_item(group, strVal(llast(reference->fields)));
 	if (item < 0)
 		return NULL;
-	return (Node *) makeVar(1, ENV_COLUMNS + item + 1, group->items[item].type_oid, -1,
+	return (Node *) makeVar(varno, ENV_COLUMNS + item + 1, group->items[item].type_oid, -1,
 							group->items[item].type == ITEM_TEXT ? DEFAULT_COLLATION_OID : InvalidOid, 0);
 }
 
@@ -624,6 +827,8 @@ spine_rule_compile(SpineGroup *group, SpineRule *rule)
 	if (group->econtext == NULL)
 	{
 		group->slot = MakeSingleTupleTableSlot(group->desc, &TTSOpsVirtual);
+		if (group->dataset->header != NULL)
+			group->header_slot = MakeSingleTupleTableSlot(group->dataset->header->desc, &TTSOpsVirtual);
 		group->econtext = CreateStandaloneExprContext();
 	}
 	MemoryContextSwitchTo(old);

@@ -18,9 +18,10 @@ typedef struct SpineField
 
 typedef struct SpineDocumentRecord
 {
-	const char *raw;			/* the record's own text in the document */
-	int			raw_length;
-	bool		malformed;		/* not an object, or its data is not one */
+	const char *fault;			/* why it is no record, or NULL; what was read until then stands */
+	char	   *dataset;		/* of a line of the inbox, which stands alone */
+	char	   *version;
+	char	   *system;
 	char	   *group;
 	char	   *nhs_number;
 	char	   *local_patient_id;
@@ -32,6 +33,13 @@ typedef struct SpineDocumentRecord
 	SpineField *fields;			/* of its data */
 } SpineDocumentRecord;
 
+/* a record's own text in a document */
+typedef struct SpineSpan
+{
+	const char *start;
+	int			length;
+} SpineSpan;
+
 typedef struct SpineDocument
 {
 	char	   *dataset;
@@ -40,10 +48,16 @@ typedef struct SpineDocument
 	bool		has_records;
 	int			nrecords;
 	int			records_room;
-	SpineDocumentRecord *records;
+	SpineSpan  *records;
 } SpineDocument;
 
-/* Parses in the current memory context; raises SP002 for what is no submission. */
-extern SpineDocument *spine_document_parse(char *json, int length);
+/* Finds the records of a submission, unread; raises SP002 for what is no submission. */
+extern SpineDocument *spine_document_parse(const char *json, int length);
+
+/*
+ * Reads one record, never raising on account of its text. alone: a line of
+ * the inbox, which names its data set itself.
+ */
+extern void spine_document_record(const char *json, int length, bool alone, SpineDocumentRecord *record);
 
 #endif							/* SPINE_DOCUMENT_H */

@@ -14,6 +14,7 @@
 
 #include "access/tupdesc.h"
 #include "executor/tuptable.h"
+#include "lib/stringinfo.h"
 #include "nodes/execnodes.h"
 #include "nodes/pg_list.h"
 #include "utils/uuid.h"
@@ -65,6 +66,7 @@ typedef struct SpineCodeList
 typedef struct SpineItem
 {
 	char	   *name;
+	char	   *column;			/* in the group's table: a renamed item keeps its own */
 	char	   *nhs_name;		/* NULL where there is none */
 	SpineItemType type;
 	Oid			type_oid;
@@ -81,15 +83,60 @@ typedef struct SpineItem
 	SpineCodeList *codes;
 } SpineItem;
 
+typedef enum SpineSeverity
+{
+	SEVERITY_WARNING,
+	SEVERITY_RECORD,
+	SEVERITY_GROUP,
+	SEVERITY_FILE
+} SpineSeverity;
+
+typedef enum SpineRuleKind
+{
+	RULE_EXPRESSION,
+	RULE_RELATED,
+	RULE_EXISTS,
+	RULE_UNIQUE,
+	RULE_ORGANISATION,
+	RULE_OWN_CODE,
+	RULE_COUNT,
+	RULE_FAILURES
+} SpineRuleKind;
+
+struct SpineGroup;
+
 typedef struct SpineRule
 {
 	char	   *id;
-	bool		rejects;
+	SpineRuleKind kind;
+	SpineSeverity severity;
 	char	   *item;			/* the first item it is about, or NULL */
 	char	   *message;
 	char	   *expression;
-	ExprState  *state;			/* set when the rule is first used */
+	char	   *when;			/* of which records it is asked, or NULL */
+	ExprState  *state;			/* of an expression; set when the rule is first used */
+
+	int			nitems;			/* of unique: its items; of related and exists: own side of match */
+	int		   *items;
+	struct SpineGroup *other;	/* of related and exists */
+	int			target;			/* of exists, in other->targets */
+	bool		forward;		/* of exists: what it asks for may come later */
+	int			at_item;		/* of organisation; -1 where there is none */
+	bool		known;
+	int			nexcept;
+	char	  **except;
+	int			min;			/* of count; -1: none. Of failures: the percentage */
+	int			max;
 } SpineRule;
+
+/* Items of a group by which rules of other groups, or its children, look for its records. */
+typedef struct SpineTarget
+{
+	int			nitems;
+	int		   *items;
+	bool		awaited;		/* by an exists rule that warns */
+	bool		forward;		/* by one that may be asked before its records come */
+} SpineTarget;
 
 typedef struct SpineEvent
 {
@@ -114,6 +161,7 @@ typedef struct SpineGroup
 	struct SpineDataset *dataset;
 	char	   *name;
 	int			ordinal;		/* place in the definition: parents come first */
+	char	   *subject;
 	bool		has_subject;
 	bool		subject_is_baby;
 	char	   *episode_kind;	/* NULL where the group belongs to none */
@@ -131,6 +179,7 @@ typedef struct SpineGroup
 	int			episode_item;
 	int			parent_item;
 	struct SpineGroup *parent;
+	int			parent_target;	/* in parent->targets */
 	bool		is_parent;		/* other groups refer to its one key item */
 	int			nkeys;
 	int		   *keys;
@@ -140,10 +189,15 @@ typedef struct SpineGroup
 	SpineAnchor *anchors;
 	int			nrules;
 	SpineRule  *rules;
+	bool		has_set_rules;	/* rules that look at other records */
+	int			ntargets;
+	SpineTarget *targets;
 	ExprContext *econtext;		/* for the rules, as is the slot; set when first used */
 	TupleTableSlot *slot;		/* of desc */
+	TupleTableSlot *header_slot;	/* of the header's, where the data set has one */
 
 	TupleDesc	desc;			/* envelope, then items: the form of a record */
+	TupleDesc	numbered;		/* the same after a row's number; set when first used */
 	Oid			table;
 	Oid			local_index;	/* unique (owner, source_system, local_record_id) */
 	AttrNumber *table_attnums;	/* of each column of desc in the table */
@@ -162,14 +216,10 @@ typedef struct SpineDataset
 	int32		retired_on;		/* DateADT */
 	int			ngroups;
 	SpineGroup *groups;
+	SpineGroup *header;			/* NULL where there is none */
+	bool		may_refuse_late;	/* a rule that is judged while storing may refuse the submission */
 	struct SpineDataset *next;
 } SpineDataset;
-
-typedef enum SpineSeverity
-{
-	SEVERITY_WARNING,
-	SEVERITY_RECORD
-} SpineSeverity;
 
 /* One broken rule on one record. */
 typedef struct SpineFinding
@@ -178,6 +228,7 @@ typedef struct SpineFinding
 	SpineSeverity severity;
 	const char *item;			/* NULL where it is about the record */
 	const char *message;
+	const char *awaits;			/* the record whose coming ends it, or NULL */
 } SpineFinding;
 
 /* One record on its way in. Everything it points to lives in its context. */
@@ -185,8 +236,11 @@ typedef struct SpineRecord
 {
 	SpineGroup *group;
 	MemoryContext context;
+	const char *owner;			/* who submits it */
 	Datum	   *values;			/* of group->desc */
 	bool	   *nulls;
+	Datum	   *header_values;	/* of the submission's header, or NULL */
+	bool	   *header_nulls;
 	/* who it is about, as the supplier says */
 	bool		has_nhs_number;
 	int64		nhs_number;
@@ -199,10 +253,11 @@ typedef struct SpineRecord
 	bool		keeps_subject;	/* an update that names nobody stays with its patient */
 	int64		from_revision;	/* the revision that an update has read; 0: none */
 	List	   *findings;		/* of SpineFinding */
+	int			untold;			/* findings beyond those that are told */
 	bool		rejected;
 	bool		tolerant;		/* a rule that raises rejects the record, not the statement */
-	int			n;				/* place in the document or statement */
-	const char *raw;			/* the record's own JSON text, or NULL */
+	int64		n;				/* place in the submission, from 1 */
+	const char *raw;			/* the record's own text, or NULL */
 	int			raw_length;
 } SpineRecord;
 
@@ -214,8 +269,12 @@ typedef enum SpineOutcome
 	OUTCOME_REJECTED
 } SpineOutcome;
 
+/* Keys that were seen: 64-bit hashes. */
+typedef struct SpineKeySet SpineKeySet;
+
 /* definition.c */
 extern SpineDataset *spine_dataset_get(const char *name, const char *version);
+extern SpineDataset *spine_dataset_find(const char *name, const char *version, char **why_not);
 extern SpineGroup *spine_dataset_group(SpineDataset *dataset, const char *name);
 extern int	spine_group_item(const SpineGroup *group, const char *name);
 extern void spine_rule_compile(SpineGroup *group, SpineRule *rule);
@@ -226,6 +285,15 @@ extern bool spine_value_parse(SpineItemType type, const char *text, int length,
 extern bool spine_value_sound(SpineItemType type, Datum value, const char **fault);
 extern char *spine_value_text(SpineItemType type, Datum value);
 
+/* finding.c */
+extern SpineFinding *spine_finding_make(const char *rule, SpineSeverity severity, const char *item,
+										const char *message);
+extern void spine_findings_json(StringInfo out, List *findings);
+extern Datum spine_findings_jsonb(List *findings);
+extern Datum spine_findings_pack(List *findings);
+extern List *spine_findings_unpack(Datum packed);
+extern SpineSeverity spine_findings_severity(List *findings);
+
 /* check.c */
 extern void spine_record_init(SpineRecord *record, SpineGroup *group, MemoryContext context);
 extern void spine_record_finding(SpineRecord *record, const char *rule, SpineSeverity severity,
@@ -233,21 +301,42 @@ extern void spine_record_finding(SpineRecord *record, const char *rule, SpineSev
 extern bool spine_record_has_finding(const SpineRecord *record, const char *item);
 extern void spine_check_record(SpineRecord *record);
 
+/* target.c */
+extern SpineKeySet *spine_keys_create(MemoryContext context);
+extern void spine_keys_add(SpineKeySet *keys, const char *key);
+extern bool spine_keys_has(SpineKeySet *keys, const char *key);
+extern char *spine_target_key(const SpineGroup *group, int target, const Datum *values, const bool *nulls);
+extern char *spine_reference_key(const SpineGroup *group, const int *items, int nitems,
+								 const SpineGroup *other, int target,
+								 const Datum *values, const bool *nulls);
+
 /* batch.c */
 typedef struct SpineBatch SpineBatch;
 
+/* what became of one record of a flush, told in the order of adding */
+typedef struct SpineVerdict
+{
+	int64		n;
+	SpineOutcome outcome;
+	const SpineGroup *group;
+	const pg_uuid_t *record_id; /* NULL if rejected */
+	const char *local_record_id;
+	const Datum *values;		/* of group->desc */
+	const bool *nulls;
+	List	   *findings;
+	const char *raw;
+	int			raw_length;
+} SpineVerdict;
+
+typedef void (*spine_batch_verdict) (void *state, const SpineVerdict *verdict);
+
 extern SpineBatch *spine_batch_create(SpineGroup *group, const char *owner, const char *source_system,
-									  MemoryContext parent);
+									  SpineKeySet *expected, MemoryContext parent);
 extern bool spine_batch_holds(SpineBatch *batch, const SpineRecord *record);
 extern MemoryContext spine_batch_context(SpineBatch *batch);
 extern int	spine_batch_count(const SpineBatch *batch);
 extern void spine_batch_add(SpineBatch *batch, const SpineRecord *record, pg_uuid_t *record_id);
 extern void spine_batch_delete(SpineBatch *batch, const pg_uuid_t *record_id);
-
-/* called for each record of a flush, in the order of adding */
-typedef void (*spine_batch_verdict) (void *state, int n, SpineOutcome outcome,
-									 const pg_uuid_t *record_id, List *findings,
-									 const char *raw, int raw_length);
 extern void spine_batch_flush(SpineBatch *batch, spine_batch_verdict verdict, void *state);
 extern void spine_batch_free(SpineBatch *batch);
 
