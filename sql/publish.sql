@@ -57,6 +57,23 @@ CREATE FUNCTION spine.definition_items(definition jsonb)
 	$fn$;
 COMMENT ON FUNCTION spine.definition_items(jsonb) IS 'Every item of a definition with its group.';
 
+CREATE FUNCTION spine.definition_rules(definition jsonb)
+	RETURNS TABLE (group_n bigint, group_name text, n bigint, kind text, body jsonb, path text)
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	AS $fn$
+	SELECT g.n, g.name, r.n, CASE WHEN r.body ? 'kind' THEN spine.json_text(r.body -> 'kind') ELSE 'expression' END,
+		   r.body, pg_catalog.concat(g.path, '.rules[', r.n - 1, ']')
+	  FROM spine.definition_members(definition -> 'groups', 'groups') AS g,
+		   pg_catalog.jsonb_array_elements(spine.json_list(g.body -> 'rules')) WITH ORDINALITY AS r (body, n)
+	$fn$;
+COMMENT ON FUNCTION spine.definition_rules(jsonb) IS 'Every rule of a definition with its group and its kind.';
+
+CREATE FUNCTION spine.item_column(item jsonb) RETURNS text
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	AS $fn$ SELECT coalesce(item ->> 'column', item ->> 'name') $fn$;
+COMMENT ON FUNCTION spine.item_column(jsonb) IS
+	'The column of an item in its group''s table: its name, or that which it had before it was renamed.';
+
 CREATE FUNCTION spine.view_schema(name text, version text) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
 	AS $fn$ SELECT pg_catalog.concat(name, '_', pg_catalog.replace(version, '.', '_')) $fn$;
@@ -117,6 +134,24 @@ BEGIN
 		ELSIF (SELECT count(*) <> count(DISTINCT e) FROM jsonb_array_elements(value) AS e) THEN
 			RETURN 'names an item twice';
 		END IF;
+	WHEN 'texts' THEN
+		IF kind <> 'array' OR value = '[]'
+		   OR EXISTS (SELECT FROM jsonb_array_elements(value) AS e WHERE spine.json_fault(e, 'text') IS NOT NULL) THEN
+			RETURN 'must be a list of texts that is not empty';
+		END IF;
+	WHEN 'map' THEN
+		IF kind <> 'object' OR value = '{}'
+		   OR EXISTS (SELECT FROM jsonb_each(value) AS e WHERE spine.json_fault(e.value, 'text') IS NOT NULL) THEN
+			RETURN 'must be an object that is not empty, of item names';
+		END IF;
+	WHEN 'percent' THEN
+		IF kind <> 'number' OR content::numeric NOT BETWEEN 0 AND 100 THEN
+			RETURN 'must be a number from 0 to 100';
+		END IF;
+	WHEN 'true' THEN
+		IF value <> 'true' THEN
+			RETURN 'must be true, or be left out';
+		END IF;
 	WHEN 'object' THEN
 		IF kind <> 'object' THEN
 			RETURN 'must be an object';
@@ -134,7 +169,7 @@ BEGIN
 END
 $fn$;
 COMMENT ON FUNCTION spine.json_fault(jsonb, text) IS
-	'What is wrong with one value of a definition; NULL if nothing. wanted: text, name, one_of A B ..., whole MIN MAX, names, object, list [filled], any.';
+	'What is wrong with one value of a definition; NULL if nothing. wanted: text, name, one_of A B ..., whole MIN MAX, percent, true, names, texts, map, object, list [filled], any.';
 
 CREATE FUNCTION spine.shape_faults(value jsonb, place text, shape jsonb)
 	RETURNS TABLE (path text, fault text)
@@ -176,7 +211,8 @@ CREATE FUNCTION spine.head_faults(definition jsonb) RETURNS TABLE (path text, fa
 	AS $fn$
 	SELECT * FROM spine.shape_faults(definition, '', '{
 		"name": "!text", "version": "!text", "title": "!text", "description": "!text", "source": "!text",
-		"mandation": "!text", "code_lists": "object", "episodes": "object", "groups": "!list filled"}')
+		"mandation": "!text", "code_lists": "object", "episodes": "object", "groups": "!list filled",
+		"header": "text", "extends": "text", "whole": "true"}')
 	UNION ALL
 	SELECT 'name', 'must be a name: a lower-case letter, then at most 30 lower-case letters, digits and underscores'
 	 WHERE spine.json_text(definition -> 'name') !~ '^[a-z][a-z0-9_]{0,30}$'
@@ -255,7 +291,8 @@ CREATE FUNCTION spine.group_faults(definition jsonb) RETURNS TABLE (path text, f
 			"name": "!name", "title": "!text", "description": "!text", "nhs_table": "text",
 			"subject": "!one_of mother baby patient none", "episode": "text", "key": "!names",
 			"local_patient_id": "text", "nhs_number": "text", "local_episode_id": "text",
-			"parent": "object", "event": "any", "anchor": "any", "items": "!list filled", "rules": "list"}') AS f
+			"parent": "object", "event": "any", "anchor": "any", "items": "!list filled", "example": "object",
+			"rules": "list"}') AS f
 	UNION ALL
 	SELECT g.path || '.name', 'is a reserved name'
 	  FROM g
@@ -266,7 +303,9 @@ CREATE FUNCTION spine.group_faults(definition jsonb) RETURNS TABLE (path text, f
 	  FROM g WHERE g.name IN (SELECT name FROM g GROUP BY name HAVING count(*) > 1)
 	UNION ALL
 	SELECT g.path || '.name', format('is the name that an index of the group %s takes', o.name)
-	  FROM g, g AS o WHERE g.name IN (o.name || '_pkey', o.name || '_local', o.name || '_patient', o.name || '_owner')
+	  FROM g, g AS o
+	 WHERE g.name IN (o.name || '_pkey', o.name || '_local', o.name || '_patient', o.name || '_owner')
+		OR g.name ~ '_[0-9a-f]{8}_set$' AND left(g.name, -13) = left(o.name, 45)
 	UNION ALL
 	SELECT f.path, f.fault
 	  FROM g, spine.shape_faults(g.body -> 'parent', g.path || '.parent', '{"group": "!text", "item": "!text"}') AS f
@@ -320,20 +359,29 @@ CREATE FUNCTION spine.item_faults(definition jsonb) RETURNS TABLE (path text, fa
 			   CASE WHEN spine.json_fault(i.body -> 'max_length', 'whole 1 10485760') IS NULL
 					THEN (i.body ->> 'max_length')::integer END AS max_length
 		  FROM i
+	), list AS MATERIALIZED (
+		SELECT key AS name, spine.json_object(value -> 'codes') AS codes
+		  FROM jsonb_each(spine.json_object(definition -> 'code_lists'))
 	)
 	SELECT f.path, f.fault
 	  FROM i, spine.shape_faults(i.body, i.path, '{
-			"name": "!name", "nhs_name": "text", "uid": "text", "title": "!text", "description": "text",
+			"name": "!name", "column": "name", "nhs_name": "text", "uid": "text", "title": "!text", "description": "text",
 			"type": "!one_of text integer numeric date time timestamp boolean nhs_number snomed_code ods_code gestation",
 			"min_length": "whole 1 10485760", "max_length": "whole 1 10485760", "min": "any", "max": "any",
 			"codes": "text", "status": "!one_of M R O P",
 			"class": "!one_of identity clinical restricted administrative"}') AS f
 	UNION ALL
-	SELECT i.path || '.name', 'is a reserved name'
-	  FROM i
-	 WHERE i.name = ANY (spine.envelope_names()
+	SELECT n.path, 'is a reserved name'
+	  FROM (SELECT i.path || '.name', i.name FROM i
+			UNION ALL
+			SELECT i.path || '.column', spine.json_text(i.body -> 'column') FROM i WHERE i.body ? 'column') AS n (path, name)
+	 WHERE n.name = ANY (spine.envelope_names()
 						 || '{nhs_number,local_patient_id,local_episode_id,tableoid,xmin,cmin,xmax,cmax,ctid}'::text[])
-		OR i.name IN (SELECT word FROM pg_get_keywords() WHERE catcode IN ('R', 'T'))
+		OR n.name IN (SELECT word FROM pg_get_keywords() WHERE catcode IN ('R', 'T'))
+	UNION ALL
+	SELECT i.path || '.column', format('is the column of %s items of the group', d.times)
+	  FROM i JOIN (SELECT group_n, spine.item_column(body) AS name, count(*) AS times FROM i GROUP BY 1, 2 HAVING count(*) > 1) AS d
+		   ON d.group_n = i.group_n AND d.name = spine.json_text(i.body -> 'column')
 	UNION ALL
 	SELECT i.path || '.name', format('is the name of %s items of the group', d.times)
 	  FROM i JOIN (SELECT group_n, name, count(*) AS times FROM i GROUP BY group_n, name HAVING count(*) > 1) AS d
@@ -378,13 +426,11 @@ CREATE FUNCTION spine.item_faults(definition jsonb) RETURNS TABLE (path text, fa
 	UNION ALL
 	SELECT s.path || '.codes', format('names the code list %s, which is not defined', left(s.codes, 63))
 	  FROM size AS s
-	 WHERE s.codes IS NOT NULL AND NOT spine.json_object(definition -> 'code_lists') ? s.codes
+	 WHERE s.codes IS NOT NULL AND NOT EXISTS (SELECT FROM list WHERE list.name = s.codes)
 	UNION ALL
 	SELECT s.path || '.codes', format('is a list whose code %s has not the length that the item allows', left(c, 60))
-	  FROM size AS s,
-		   jsonb_object_keys(spine.json_object(spine.json_object(definition -> 'code_lists' -> s.codes) -> 'codes')) AS c
-	 WHERE s.codes IS NOT NULL
-	   AND length(c) NOT BETWEEN coalesce(s.min_length, 0) AND coalesce(s.max_length, 2147483647)
+	  FROM size AS s JOIN list ON list.name = s.codes, jsonb_object_keys(list.codes) AS c
+	 WHERE length(c) NOT BETWEEN coalesce(s.min_length, 0) AND coalesce(s.max_length, 2147483647)
 	$fn$;
 COMMENT ON FUNCTION spine.item_faults(jsonb) IS 'Faults of the items of a definition.';
 
@@ -438,6 +484,14 @@ CREATE FUNCTION spine.reference_faults(definition jsonb) RETURNS TABLE (path tex
 		SELECT g.n, concat(g.path, '.rules[', x.n - 1, '].items'), spine.json_text(k), NULL
 		  FROM g, jsonb_array_elements(spine.json_list(g.body -> 'rules')) WITH ORDINALITY AS x (body, n),
 			   jsonb_array_elements(spine.json_list(x.body -> 'items')) AS k
+		UNION ALL
+		SELECT x.group_n, x.path || '.items', i.name, '{ods_code,text}'
+		  FROM spine.definition_rules(definition) AS x
+			   JOIN i ON i.group_n = x.group_n AND i.name = spine.json_text(spine.json_list(x.body -> 'items') -> 0)
+		 WHERE x.kind IN ('organisation', 'own_code')
+		UNION ALL
+		SELECT x.group_n, x.path || '.at', spine.json_text(x.body -> 'at'), '{date}'
+		  FROM spine.definition_rules(definition) AS x WHERE x.kind = 'organisation'
 	), p AS MATERIALIZED (
 		SELECT g.n, g.path || '.parent' AS path, spine.json_text(g.body -> 'parent' -> 'group') AS name,
 			   spine.json_text(g.body -> 'parent' -> 'item') AS item
@@ -475,6 +529,12 @@ CREATE FUNCTION spine.reference_faults(definition jsonb) RETURNS TABLE (path tex
 		   JOIN i AS k ON k.group_n = f.parent_n AND k.name = f.key
 	 WHERE f.keys = 1 AND i.type <> k.type
 	   AND spine.item_type(i.type) IS NOT NULL AND spine.item_type(k.type) IS NOT NULL
+	UNION ALL
+	SELECT 'header', CASE WHEN h.n IS NULL THEN format('names the group %s, which is not defined', left(definition ->> 'header', 63))
+						  ELSE format('names the group %s, which must be of subject none', h.name) END
+	  FROM (SELECT spine.json_text(definition -> 'header') AS name) AS w
+		   LEFT JOIN LATERAL (SELECT g.n, g.name, g.body FROM g WHERE g.name = w.name ORDER BY g.n LIMIT 1) AS h ON true
+	 WHERE w.name IS NOT NULL AND (h.n IS NULL OR h.body -> 'subject' IN ('"mother"', '"baby"', '"patient"'))
 	$fn$;
 COMMENT ON FUNCTION spine.reference_faults(jsonb) IS 'Faults of what names an item or a group in a definition.';
 
@@ -585,8 +645,197 @@ $fn$;
 COMMENT ON FUNCTION spine.tree_fault(oid) IS
 	'Why the expression of this check constraint may not be a rule; NULL if it may.';
 
+CREATE FUNCTION spine.rule_shape(kind text) RETURNS jsonb
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	AS $fn$
+	SELECT '{"id": "!text", "severity": "!one_of warning record group file", "items": "!names", "message": "!text", "examples": "object",
+			 "kind": "one_of expression related exists unique organisation own_code count failures"}'::pg_catalog.jsonb
+		|| CASE kind
+			WHEN 'expression' THEN '{"expression": "!text"}'::pg_catalog.jsonb
+			WHEN 'related' THEN '{"group": "!text", "match": "!map", "expression": "!text"}'
+			WHEN 'exists' THEN '{"group": "!text", "match": "!map", "when": "text"}'
+			WHEN 'unique' THEN '{"when": "text"}'
+			WHEN 'organisation' THEN '{"at": "text", "except": "texts", "known": "true"}'
+			WHEN 'own_code' THEN '{}'
+			WHEN 'count' THEN '{"items": "names", "min": "whole 0 999999999", "max": "whole 0 999999999"}'
+			WHEN 'failures' THEN '{"items": "names", "max_percent": "!percent"}'
+			ELSE '{"expression": "any", "group": "any", "match": "any", "when": "any", "at": "any", "except": "any", "known": "any",
+				   "min": "any", "max": "any", "max_percent": "any"}'
+		   END
+	$fn$;
+COMMENT ON FUNCTION spine.rule_shape(text) IS 'The keys of a rule of this kind, for spine.shape_faults; of an unknown kind, those of all.';
+
+CREATE FUNCTION spine.rule_form_faults(definition jsonb) RETURNS TABLE (path text, fault text)
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+	WITH r AS MATERIALIZED (
+		SELECT x.*, spine.json_text(x.body -> 'id') AS id, spine.json_text(x.body -> 'message') AS message
+		  FROM spine.definition_rules(definition) AS x
+	)
+	SELECT f.path, f.fault FROM r, spine.shape_faults(r.body, r.path, spine.rule_shape(r.kind)) AS f
+	UNION ALL
+	SELECT r.path || '.id', 'must be a lower-case letter, then at most 62 lower-case letters, digits, underscores, dots and hyphens'
+	  FROM r WHERE r.id !~ '^[a-z][a-z0-9_.-]{0,62}$'
+	UNION ALL
+	SELECT r.path || '.id', 'is of a form kept for the rules that every group has'
+	  FROM r WHERE r.id ~ '^(item|identity|parent|group|record|rule|file|finding)\.'
+	UNION ALL
+	SELECT r.path || '.id', format('is the id of %s rules', d.times)
+	  FROM r JOIN (SELECT id, count(*) AS times FROM r GROUP BY id HAVING count(*) > 1) AS d USING (id)
+	UNION ALL
+	SELECT r.path || '.message', 'names none of the rule''s items'
+	  FROM r
+	 WHERE r.message ~ '\S' AND r.kind IS NOT NULL AND r.kind NOT IN ('count', 'failures')
+	   AND spine.json_fault(r.body -> 'items', 'names') IS NULL
+	   AND NOT EXISTS (SELECT FROM jsonb_array_elements_text(spine.json_list(r.body -> 'items')) AS k
+						WHERE k = ANY (regexp_split_to_array(r.message, '[^A-Za-z0-9_]+')))
+	UNION ALL
+	SELECT r.path, 'must have min or max' FROM r WHERE r.kind = 'count' AND NOT r.body ?| '{min,max}'
+	UNION ALL
+	SELECT r.path || '.min', 'is greater than max'
+	  FROM r WHERE r.kind = 'count' AND jsonb_typeof(r.body -> 'min') = 'number' AND jsonb_typeof(r.body -> 'max') = 'number'
+			   AND r.body -> 'min' > r.body -> 'max'
+	$fn$;
+COMMENT ON FUNCTION spine.rule_form_faults(jsonb) IS 'Faults of the form of a definition''s rules, by their kinds.';
+
 /*
- * PostgreSQL itself judges an expression, as a check constraint on a table of the group's items:
+ * Rules that look at other records do so through an index (spine.make_rule_indexes): of at most 32
+ * columns, two of which are owner and source system, and with entries of at most about 2,700 bytes.
+ */
+CREATE FUNCTION spine.rule_match_faults(definition jsonb) RETURNS TABLE (path text, fault text)
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+	WITH r AS MATERIALIZED (
+		SELECT x.*, spine.json_text(x.body -> 'group') AS other
+		  FROM spine.definition_rules(definition) AS x WHERE x.kind IN ('related', 'exists', 'unique')
+	), g AS MATERIALIZED (
+		SELECT DISTINCT ON (name) n, name, spine.json_list(body -> 'key') AS key
+		  FROM spine.definition_members(definition -> 'groups', 'groups')
+		 ORDER BY name, n
+	), i AS MATERIALIZED (
+		SELECT DISTINCT ON (group_n, name) group_n, name, spine.json_text(body -> 'type') AS type,
+			   CASE WHEN spine.json_text(body -> 'type') = 'text'
+					THEN CASE WHEN spine.json_fault(body -> 'max_length', 'whole 1 10485760') IS NULL
+							  THEN coalesce((body ->> 'max_length')::integer, 10485760) ELSE 0 END
+					ELSE 0 END AS characters
+		  FROM spine.definition_items(definition)
+		 ORDER BY group_n, name, n
+	), t AS MATERIALIZED (
+		SELECT r.group_n, r.path, r.kind, r.other, r.body -> 'match' AS match, g.n AS other_n, g.key
+		  FROM r LEFT JOIN g ON g.name = r.other
+		 WHERE r.kind <> 'unique' AND r.other IS NOT NULL
+	), m AS MATERIALIZED (
+		SELECT t.*, e.key AS item, spine.json_text(e.value) AS target
+		  FROM t, jsonb_each(spine.json_object(t.match)) AS e
+	), looked (path, group_n, name) AS MATERIALIZED (
+		SELECT r.path || '.items', r.group_n, spine.json_text(k)
+		  FROM r, jsonb_array_elements(spine.json_list(r.body -> 'items')) AS k WHERE r.kind = 'unique'
+		UNION
+		SELECT m.path || '.match', m.other_n, m.target
+		  FROM m WHERE jsonb_build_array(m.target) <> m.key
+	)
+	SELECT t.path || '.group', format('names the group %s, which is not defined', left(t.other, 63)) FROM t WHERE t.other_n IS NULL
+	UNION ALL
+	SELECT t.path || '.group', format('names the group %s, which must be this one or stand before it', t.other)
+	  FROM t WHERE t.kind = 'related' AND t.other_n > t.group_n
+	UNION ALL
+	SELECT m.path || '.match', format('names the item %s, which the group does not have', left(m.item, 63))
+	  FROM m LEFT JOIN i ON i.group_n = m.group_n AND i.name = m.item
+	 WHERE i.name IS NULL
+	UNION ALL
+	SELECT m.path || '.match', format('names the item %s, which the group %s does not have', left(m.target, 63), m.other)
+	  FROM m LEFT JOIN i ON i.group_n = m.other_n AND i.name = m.target
+	 WHERE i.name IS NULL AND m.target IS NOT NULL AND m.other_n IS NOT NULL
+	UNION ALL
+	SELECT m.path || '.match', format('matches %s of type %s with %s of type %s', a.name, a.type, b.name, b.type)
+	  FROM m JOIN i AS a ON a.group_n = m.group_n AND a.name = m.item
+			 JOIN i AS b ON b.group_n = m.other_n AND b.name = m.target
+	 WHERE a.type <> b.type AND spine.item_type(a.type) IS NOT NULL AND spine.item_type(b.type) IS NOT NULL
+	UNION ALL
+	SELECT l.path, CASE WHEN count(*) > 30 THEN 'looks others up by more than 30 items'
+						ELSE 'looks others up by texts that need a max_length, of 500 characters all together' END
+	  FROM looked AS l JOIN i USING (group_n, name)
+	 GROUP BY l.path
+	HAVING count(*) > 30 OR sum(i.characters) > 500
+	$fn$;
+COMMENT ON FUNCTION spine.rule_match_faults(jsonb) IS 'Faults of the rules that look at other records: whom they look for, and by what.';
+
+CREATE FUNCTION spine.example_faults(definition jsonb) RETURNS TABLE (path text, fault text)
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+	WITH g AS MATERIALIZED (
+		SELECT * FROM spine.definition_members(definition -> 'groups', 'groups')
+	), r AS MATERIALIZED (
+		SELECT r.*, concat(r.path, '.examples') AS place, r.body -> 'examples' AS examples
+		  FROM spine.definition_rules(definition) AS r WHERE jsonb_typeof(r.body -> 'examples') = 'object'
+	), x AS MATERIALIZED (
+		SELECT r.group_name, r.kind, concat(r.place, '.', e.key) AS path, e.value AS example
+		  FROM r, jsonb_each(r.examples) AS e WHERE e.key IN ('passes', 'fails')
+	), member AS MATERIALIZED (
+		SELECT x.group_name, x.kind, concat(x.path, '[', e.n - 1, ']') AS path, e.body,
+			   spine.json_text(e.body -> 'group') AS in_group, e.n = jsonb_array_length(x.example) AS last
+		  FROM x, jsonb_array_elements(spine.json_list(x.example)) WITH ORDINALITY AS e (body, n)
+	), data (path, group_name, data, gaps) AS MATERIALIZED (
+		SELECT g.path || '.example', g.name, g.body -> 'example', false FROM g
+		UNION ALL
+		SELECT x.path, x.group_name, x.example, true FROM x
+		UNION ALL
+		SELECT m.path || '.data', m.in_group, m.body -> 'data', true FROM member AS m
+	), value AS MATERIALIZED (
+		SELECT d.group_name, d.gaps, concat(d.path, '.', left(v.key, 63)) AS path, v.key AS name, v.value
+		  FROM data AS d, jsonb_each(spine.json_object(d.data)) AS v
+	)
+	SELECT f.path, f.fault FROM r, spine.shape_faults(r.examples, r.place, '{"passes": "!any", "fails": "!any"}') AS f
+	UNION ALL
+	SELECT x.path, 'must be an object of items, or a list of {group, data} that is not empty'
+	  FROM x WHERE jsonb_typeof(x.example) NOT IN ('object', 'array') OR x.example = '[]'
+	UNION ALL
+	SELECT f.path, f.fault FROM member AS m, spine.shape_faults(m.body, m.path, '{"group": "!text", "data": "!object"}') AS f
+	UNION ALL
+	SELECT m.path || '.group', format('names the group %s, which is not defined', left(m.in_group, 63))
+	  FROM member AS m WHERE m.in_group IS NOT NULL AND NOT EXISTS (SELECT FROM g WHERE g.name = m.in_group)
+	UNION ALL
+	SELECT m.path || '.group', format('is %s, but the last record is the one that is judged, so of the group %s', left(m.in_group, 63), m.group_name)
+	  FROM member AS m
+	 WHERE m.last AND m.in_group <> m.group_name AND m.kind NOT IN ('count', 'failures')
+	   AND EXISTS (SELECT FROM g WHERE g.name = m.in_group)
+	UNION ALL
+	SELECT v.path, 'is not an item of the group'
+	  FROM value AS v JOIN g ON g.name = v.group_name
+		   LEFT JOIN spine.definition_items(definition) AS i ON i.group_n = g.n AND i.name = v.name
+	 WHERE i.name IS NULL
+	UNION ALL
+	SELECT v.path, CASE WHEN v.gaps THEN 'must be a text, a number, true, false or null' ELSE 'must be a text, a number, true or false' END
+	  FROM value AS v
+	 WHERE jsonb_typeof(v.value) IN ('object', 'array') OR jsonb_typeof(v.value) = 'null' AND NOT v.gaps
+	$fn$;
+COMMENT ON FUNCTION spine.example_faults(jsonb) IS 'Faults of the examples of groups and rules: what they name, and of what form they are.';
+
+/*
+ * header.ITEM and other.ITEM become columns of the table that judges: no item's name has a dot, and
+ * the names fit, as items have at most 55 characters. What stands outside of literals is ASCII without
+ * quoted names (spine.lexical_fault), so that case does not matter there.
+ */
+CREATE FUNCTION spine.gate_text(expression text, other bigint) RETURNS text
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+	SELECT string_agg(
+			CASE WHEN p.n % 2 = 0 THEN p.part
+				 ELSE regexp_replace(regexp_replace(lower(p.part),
+						'\mheader\s*\.\s*([a-z_][a-z0-9_]*)', '"header.\1"', 'g'),
+						'\mother\s*\.\s*([a-z_][a-z0-9_]*)', concat('"o', gate_text.other, '.\1"'), 'g') END,
+			'''' ORDER BY p.n)
+	  FROM unnest(string_to_array(expression, '''')) WITH ORDINALITY AS p (part, n)
+	$fn$;
+COMMENT ON FUNCTION spine.gate_text(text, bigint) IS
+	'An expression in which header.ITEM and other.ITEM are names of columns: "header.ITEM" and, where the other group is the third, "o3.ITEM".';
+
+/*
+ * PostgreSQL itself judges an expression, as a check constraint on a table of what it may name:
  * one expression, boolean, no subquery, aggregate or window function, every name known. Adding it
  * NOT VALID to an empty table parses it and runs nothing. The table is rolled back.
  */
@@ -600,61 +849,77 @@ DECLARE
 	the_table text := 'rule_check_' || replace(gen_random_uuid()::text, '-', '');
 	data_group record;
 	rule record;
+	together boolean;
 	places text[] := '{}';
 	problems text[] := '{}';
 	problem text;
 BEGIN
-	RETURN QUERY
-	WITH r AS MATERIALIZED (
-		SELECT concat(g.path, '.rules[', x.n - 1, ']') AS path, x.body, spine.json_text(x.body -> 'id') AS id
-		  FROM spine.definition_members(definition -> 'groups', 'groups') AS g,
-			   jsonb_array_elements(spine.json_list(g.body -> 'rules')) WITH ORDINALITY AS x (body, n)
-	)
-	SELECT f.path, f.fault
-	  FROM r, spine.shape_faults(r.body, r.path, '{
-			"id": "!text", "severity": "!one_of warning record", "expression": "!text", "items": "!names", "message": "!text"}') AS f
-	UNION ALL
-	SELECT r.path || '.id', 'must be a lower-case letter, then at most 62 lower-case letters, digits, underscores, dots and hyphens'
-	  FROM r WHERE r.id !~ '^[a-z][a-z0-9_.-]{0,62}$'
-	UNION ALL
-	SELECT r.path || '.id', 'is of a form kept for the rules that every group has'
-	  FROM r WHERE r.id ~ '^(item|identity|parent|group|record)\.'
-	UNION ALL
-	SELECT r.path || '.id', format('is the id of %s rules', d.times)
-	  FROM r JOIN (SELECT id, count(*) AS times FROM r GROUP BY id HAVING count(*) > 1) AS d USING (id);
-
 	FOR data_group IN
-		SELECT g.path, g.body -> 'rules' AS rules,
-			   (SELECT string_agg(format('%I %s', i.name, i.type), ', ' ORDER BY i.n)
-				  FROM (SELECT DISTINCT ON (m.name) m.n, m.name, spine.item_type(spine.json_text(m.body -> 'type')) AS type
-						  FROM spine.definition_members(g.body -> 'items', '') AS m
-						 WHERE m.name ~ '^[a-z][a-z0-9_]{0,54}$'
-						   AND m.name <> ALL ('{tableoid,xmin,cmin,xmax,cmax,ctid}'::text[])
-						 ORDER BY m.name, m.n
-						 LIMIT 1500) AS i
-				 WHERE i.type IS NOT NULL) AS columns
-		  FROM spine.definition_members(definition -> 'groups', 'groups') AS g
-		 WHERE spine.json_list(g.body -> 'rules') <> '[]'
+		WITH g AS MATERIALIZED (
+			SELECT * FROM spine.definition_members(definition -> 'groups', 'groups')
+		), r AS MATERIALIZED (
+			SELECT x.group_n, x.n, concat(x.path, '.', k.key) AS path, spine.json_text(x.body -> k.key) AS expression,
+				   CASE x.kind WHEN 'related' THEN o.n END AS other
+			  FROM spine.definition_rules(definition) AS x
+				   JOIN (VALUES ('expression', 'expression'), ('related', 'expression'), ('exists', 'when'), ('unique', 'when'))
+					 AS k (kind, key) USING (kind)
+				   LEFT JOIN LATERAL (SELECT g.n FROM g WHERE g.name = spine.json_text(x.body -> 'group') ORDER BY g.n LIMIT 1) AS o ON true
+			 WHERE btrim(spine.json_text(x.body -> k.key), E' \t\r\n') <> ''
+		), i AS MATERIALIZED (
+			SELECT DISTINCT ON (m.group_n, m.name) m.group_n, m.n, m.name, spine.item_type(spine.json_text(m.body -> 'type')) AS type
+			  FROM spine.definition_items(definition) AS m
+			 WHERE m.name ~ '^[a-z][a-z0-9_]{0,54}$'
+			   AND m.name <> ALL ('{tableoid,xmin,cmin,xmax,cmax,ctid}'::text[])
+			 ORDER BY m.group_n, m.name, m.n
+		), place (group_n, prefix, in_group) AS (
+			-- whose items a group's rules may name, and how
+			SELECT DISTINCT r.group_n, '', r.group_n FROM r
+			UNION
+			SELECT r.group_n, 'header.', g.n FROM r, g
+			 WHERE r.expression ~* '\mheader\s*\.' AND g.n = (SELECT min(h.n) FROM g AS h WHERE h.name = spine.json_text(definition -> 'header'))
+			UNION
+			SELECT r.group_n, concat('o', r.other, '.'), r.other FROM r WHERE r.other IS NOT NULL
+		), c AS (
+			-- in a table for 1600 columns the own items come first
+			SELECT p.group_n, concat(p.prefix, i.name) AS name, i.type, row_number() OVER (PARTITION BY p.group_n ORDER BY p.prefix, i.n) AS n
+			  FROM place AS p JOIN i ON i.group_n = p.in_group
+			 WHERE i.type IS NOT NULL
+			   AND (p.prefix = ''
+					OR EXISTS (SELECT FROM r WHERE r.group_n = p.group_n AND strpos(lower(r.expression), i.name) > 0))
+		)
+		SELECT (SELECT string_agg(format('%I %s', c.name, c.type), ', ' ORDER BY c.n)
+				  FROM c WHERE c.group_n = g.n AND c.n <= 1590) AS columns,
+			   (SELECT array_agg(r ORDER BY r.n) FROM r WHERE r.group_n = g.n) AS rules
+		  FROM g WHERE g.n IN (SELECT r.group_n FROM r)
 	LOOP
 		BEGIN
 			EXECUTE format('CREATE TABLE spine.%I (%s)', the_table, data_group.columns);
+			-- all at once, which is a third of the work, and one by one where that is refused
+			BEGIN
+				EXECUTE (SELECT format('ALTER TABLE spine.%I ', the_table)
+								|| string_agg(format('ADD CONSTRAINT rule_%s CHECK (%s) NOT VALID', r.n, spine.gate_text(r.expression, r.other)), ', ')
+						   FROM unnest(data_group.rules) AS r (group_n bigint, n bigint, path text, expression text, other bigint)
+						  WHERE spine.lexical_fault(r.expression) IS NULL);
+				together := true;
+			EXCEPTION WHEN OTHERS THEN
+				together := false;
+			END;
 			FOR rule IN
-				SELECT concat(data_group.path, '.rules[', x.n - 1, '].expression') AS path,
-					   spine.json_text(x.body -> 'expression') AS expression, x.n
-				  FROM jsonb_array_elements(data_group.rules) WITH ORDINALITY AS x (body, n)
-				 WHERE btrim(spine.json_text(x.body -> 'expression'), E' \t\r\n') <> ''
+				SELECT * FROM unnest(data_group.rules) AS r (group_n bigint, n bigint, path text, expression text, other bigint)
 			LOOP
 				problem := spine.lexical_fault(rule.expression);
 				IF problem IS NULL THEN
 					BEGIN
-						EXECUTE format('ALTER TABLE spine.%I ADD CONSTRAINT rule_%s CHECK (%s) NOT VALID',
-									   the_table, rule.n, rule.expression);
+						IF NOT together THEN
+							EXECUTE format('ALTER TABLE spine.%I ADD CONSTRAINT rule_%s CHECK (%s) NOT VALID',
+										   the_table, rule.n, spine.gate_text(rule.expression, rule.other));
+						END IF;
 						problem := spine.tree_fault(
 							(SELECT c.oid FROM pg_constraint AS c
 							  WHERE c.conrelid = format('spine.%I', the_table)::regclass
 								AND c.conname = format('rule_%s', rule.n)));
 					EXCEPTION WHEN OTHERS THEN
-						problem := 'is refused by PostgreSQL: ' || SQLERRM;
+						problem := 'is refused by PostgreSQL: ' || regexp_replace(SQLERRM, '"o[0-9]*\.', '"other.', 'g');
 					END;
 				END IF;
 				IF problem IS NOT NULL THEN
@@ -670,7 +935,7 @@ BEGIN
 	RETURN QUERY SELECT * FROM unnest(places, problems);
 END
 $fn$;
-COMMENT ON FUNCTION spine.rule_faults(jsonb) IS 'Faults of the rules of a definition.';
+COMMENT ON FUNCTION spine.rule_faults(jsonb) IS 'Faults of the expressions of a definition''s rules.';
 
 -- ---------------------------------------------------------------- against what is published
 
@@ -745,6 +1010,9 @@ BEGIN
 	RETURN QUERY SELECT * FROM spine.group_faults(definition);
 	RETURN QUERY SELECT * FROM spine.item_faults(definition);
 	RETURN QUERY SELECT * FROM spine.reference_faults(definition);
+	RETURN QUERY SELECT * FROM spine.rule_form_faults(definition);
+	RETURN QUERY SELECT * FROM spine.rule_match_faults(definition);
+	RETURN QUERY SELECT * FROM spine.example_faults(definition);
 	RETURN QUERY SELECT * FROM spine.rule_faults(definition);
 	IF to_regclass('spine.dataset') IS NOT NULL THEN
 		RETURN QUERY SELECT * FROM spine.published_faults(definition);
@@ -817,7 +1085,7 @@ BEGIN
 		'patient_id uuid ', CASE WHEN data_group ->> 'subject' <> 'none' THEN 'NOT NULL' END, ', ',
 		'episode_id uuid, dataset_version text NOT NULL, event_at timestamp with time zone, ',
 		'received_at timestamp with time zone NOT NULL, revision bigint NOT NULL, audience text[] NOT NULL',
-		(SELECT string_agg(format(', %I %s', i.body ->> 'name', spine.item_type(i.body ->> 'type')), '' ORDER BY i.n)
+		(SELECT string_agg(format(', %I %s', spine.item_column(i.body), spine.item_type(i.body ->> 'type')), '' ORDER BY i.n)
 		   FROM jsonb_array_elements(data_group -> 'items') WITH ORDINALITY AS i (body, n)),
 		'); ',
 		'CREATE UNIQUE INDEX ', quote_ident(name || '_local'), ' ON ', relation, ' (owner, source_system, local_record_id); ',
@@ -854,11 +1122,11 @@ DECLARE
 	relation text := format('%I.%I', dataset, data_group ->> 'name');
 	additions text;
 BEGIN
-	SELECT string_agg(format('ADD COLUMN %I %s', i.body ->> 'name', spine.item_type(i.body ->> 'type')), ', ' ORDER BY i.n)
+	SELECT string_agg(format('ADD COLUMN %I %s', spine.item_column(i.body), spine.item_type(i.body ->> 'type')), ', ' ORDER BY i.n)
 	  INTO additions
 	  FROM jsonb_array_elements(data_group -> 'items') WITH ORDINALITY AS i (body, n)
 	 WHERE NOT EXISTS (SELECT FROM pg_attribute AS a
-						WHERE a.attrelid = relation::regclass AND a.attname = i.body ->> 'name' AND NOT a.attisdropped);
+						WHERE a.attrelid = relation::regclass AND a.attname = spine.item_column(i.body) AND NOT a.attisdropped);
 	IF additions IS NOT NULL THEN
 		EXECUTE concat('ALTER TABLE ', relation, ' ', additions);
 	END IF;
@@ -880,7 +1148,7 @@ BEGIN
 		'CREATE VIEW ', relation, ' AS SELECT t.record_id, t.owner, t.source_system, t.local_record_id, ',
 		'NULL::spine.nhs_number AS nhs_number, NULL::text AS local_patient_id, NULL::text AS local_episode_id, ',
 		't.patient_id, t.episode_id, t.event_at, t.received_at, t.revision',
-		(SELECT string_agg(format(', t.%I', i.body ->> 'name'), '' ORDER BY i.n)
+		(SELECT string_agg(format(', t.%I AS %I', spine.item_column(i.body), i.body ->> 'name'), '' ORDER BY i.n)
 		   FROM jsonb_array_elements(data_group -> 'items') WITH ORDINALITY AS i (body, n)),
 		format(' FROM %I.%I AS t; ', dataset, name),
 		'CREATE TRIGGER intake_row INSTEAD OF INSERT OR UPDATE OR DELETE ON ', relation,
@@ -900,6 +1168,44 @@ END
 $fn$;
 COMMENT ON FUNCTION spine.make_group_view(text, text, jsonb) IS
 	'Makes the view of a data group in one version, through which it is written and read.';
+
+/*
+ * What rules look other records up by. Those that look for a record by its group's key of one item
+ * find it by local_record_id, for which every table has an index.
+ */
+CREATE FUNCTION spine.make_rule_indexes(definition jsonb) RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+DECLARE
+	wanted record;
+	index_name text;
+BEGIN
+	FOR wanted IN
+		WITH r AS MATERIALIZED (
+			SELECT * FROM spine.definition_rules(definition) WHERE kind IN ('unique', 'related', 'exists')
+		), looked (path, name, item, key) AS (
+			SELECT r.path, r.group_name, k, NULL::jsonb FROM r, jsonb_array_elements_text(r.body -> 'items') AS k WHERE r.kind = 'unique'
+			UNION
+			SELECT r.path, r.body ->> 'group', m.value, g.body -> 'key'
+			  FROM r, jsonb_each_text(r.body -> 'match') AS m, spine.definition_members(definition -> 'groups', '') AS g
+			 WHERE r.kind <> 'unique' AND g.name = r.body ->> 'group'
+		)
+		SELECT DISTINCT l.name, string_agg(quote_ident(spine.item_column(i.body)), ', ' ORDER BY spine.item_column(i.body) COLLATE "C") AS columns
+		  FROM looked AS l JOIN spine.definition_items(definition) AS i ON i.group_name = l.name AND i.name = l.item
+		 GROUP BY l.path, l.name, l.key
+		HAVING l.key IS NULL OR jsonb_agg(l.item) <> l.key
+	LOOP
+		index_name := concat(left(wanted.name, 45), '_', left(md5(format('%s (%s)', wanted.name, wanted.columns)), 8), '_set');
+		IF to_regclass(format('%I.%I', definition ->> 'name', index_name)) IS NULL THEN
+			EXECUTE format('CREATE INDEX %I ON %I.%I (owner, source_system, %s)',
+						   index_name, definition ->> 'name', wanted.name, wanted.columns);
+		END IF;
+	END LOOP;
+END
+$fn$;
+COMMENT ON FUNCTION spine.make_rule_indexes(jsonb) IS
+	'Makes the indexes by which the rules of a definition look at other records, as far as they are not there.';
 
 /*
  * One branch for each group, each a plain select from one table, so that a condition on a column
@@ -1001,12 +1307,13 @@ BEGIN
 		IF newest THEN
 			EXECUTE format('COMMENT ON TABLE %I.%I IS %L', dataset, data_group ->> 'name', spine.group_comment(data_group));
 			EXECUTE (SELECT string_agg(format('COMMENT ON COLUMN %I.%I.%I IS %L', dataset, data_group ->> 'name',
-											  i ->> 'name', spine.item_comment(i)), '; ')
+											  spine.item_column(i), spine.item_comment(i)), '; ')
 					   FROM jsonb_array_elements(data_group -> 'items') AS i);
 		END IF;
 		PERFORM spine.make_group_view(dataset, the_version, data_group);
 	END LOOP;
 	EXECUTE format('REVOKE CREATE ON SCHEMA %I FROM spine_reader', views);
+	PERFORM spine.make_rule_indexes(definition);
 
 	INSERT INTO spine.dataset (name, version, title, definition)
 		VALUES (dataset, the_version, definition ->> 'title', definition);
@@ -1048,15 +1355,17 @@ DECLARE
 BEGIN
 	FOREACH the_function IN ARRAY ARRAY[
 		'spine.shipped_datasets()', 'spine.json_object(jsonb)', 'spine.json_list(jsonb)', 'spine.json_text(jsonb)',
-		'spine.definition_members(jsonb, text)', 'spine.definition_items(jsonb)', 'spine.view_schema(text, text)',
+		'spine.definition_members(jsonb, text)', 'spine.definition_items(jsonb)', 'spine.definition_rules(jsonb)',
+		'spine.item_column(jsonb)', 'spine.view_schema(text, text)',
 		'spine.item_type(text)', 'spine.envelope_names()', 'spine.json_fault(jsonb, text)',
 		'spine.shape_faults(jsonb, text, jsonb)', 'spine.one_or_list(text, jsonb)', 'spine.head_faults(jsonb)', 'spine.list_faults(jsonb)',
 		'spine.group_faults(jsonb)', 'spine.item_faults(jsonb)', 'spine.day_number(text)',
 		'spine.reference_faults(jsonb)', 'spine.lexical_fault(text)', 'spine.tree_fault(oid)',
-		'spine.rule_faults(jsonb)', 'spine.published_faults(jsonb)', 'spine.definition_faults(jsonb)',
+		'spine.rule_shape(text)', 'spine.rule_form_faults(jsonb)', 'spine.rule_match_faults(jsonb)', 'spine.example_faults(jsonb)',
+		'spine.gate_text(text, bigint)', 'spine.rule_faults(jsonb)', 'spine.published_faults(jsonb)', 'spine.definition_faults(jsonb)',
 		'spine.item_comment(jsonb)', 'spine.group_comment(jsonb)', 'spine.envelope_comments(text, text)',
 		'spine.make_group_table(text, jsonb)', 'spine.extend_group_table(text, jsonb)',
-		'spine.make_group_view(text, text, jsonb)', 'spine.make_all_records()',
+		'spine.make_group_view(text, text, jsonb)', 'spine.make_rule_indexes(jsonb)', 'spine.make_all_records()',
 		'spine.publish_dataset(jsonb)', 'spine.publish_dataset(text, text)']::pg_catalog.regprocedure[]
 	LOOP
 		EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO spine_owner', the_function);

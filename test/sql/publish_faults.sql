@@ -3,7 +3,7 @@
 \set faulty `cat :source/test/datasets/faulty.json`
 \set faulty_list `cat :source/test/datasets/faulty.txt`
 \set maternity `cat :source/datasets/maternity-2.0.json`
-SELECT plan(182);
+SELECT plan(183);
 
 -- ---------------------------------------------------------------- without a store
 
@@ -90,7 +90,7 @@ SELECT matches(pg_temp.faults(c.path, c.change), '^' || c.wanted || '$', concat_
 	('{groups}', '[]', 'groups: must not be empty'),
 	('{groups}', '{"a": 1}', 'groups: must be a list'),
 	('{code_lists}', '[]', 'code_lists: must be an object.*'),
-	('{extends}', '"1.0"', 'extends: is not a key of this format'),
+	('{colour}', '"red"', 'colour: is not a key of this format'),
 	-- lists and episodes
 	('{code_lists,Ear}', '{"title": "E", "codes": {"L": "l"}}', 'code_lists.Ear: must be a name.*'),
 	('{code_lists,ear,codes,L}', '7', 'code_lists.ear.codes.L: must be a text.*'),
@@ -171,8 +171,9 @@ SELECT matches(pg_temp.faults(c.path, c.change), '^' || c.wanted || '$', concat_
 	('{groups,0,rules,0,id}', '"item.missing"', 'groups.screened_baby.rules\[0\].id: is of a form kept .*'),
 	('{groups,0,rules,0,id}', '"Listed"', 'groups.screened_baby.rules\[0\].id: must be a lower-case letter.*'),
 	('{groups,0,rules,0,id}', '"ear_screen.result_loudness"', 'groups.ear_screen.rules\[0\].id: is the id of 2 rules & groups.screened_baby.rules\[0\].id: is the id of 2 rules'),
-	('{groups,0,rules,0,severity}', '"file"', 'groups.screened_baby.rules\[0\].severity: must be one of warning, record'),
-	('{groups,0,rules,0,items}', '["ear"]', 'groups.screened_baby.rules\[0\].items: names the item ear, which the group does not have'),
+	('{groups,0,rules,0,severity}', '"fatal"', 'groups.screened_baby.rules\[0\].severity: must be one of warning, record, group, file'),
+	('{groups,0,rules,0,severity}', '"file"', 'none'),
+	('{groups,0,rules,0,items}', '["ear", "born_on"]', 'groups.screened_baby.rules\[0\].items: names the item ear, which the group does not have'),
 	('{groups,0,rules,0,expression}', '""', 'groups.screened_baby.rules\[0\].expression: must be a text that is not empty'),
 	('{groups,0,rules,0,expression}', '"ear = ''L''"', 'groups.screened_baby.rules\[0\].expression: is refused by PostgreSQL: column "ear" does not exist'),
 	('{groups,0,rules}', '{}', 'groups.screened_baby.rules: must be a list')
