@@ -10,6 +10,7 @@ OBJS = \
 	extension/types/snomed_code.o extension/types/snomed_code_core.o \
 	extension/types/ods_code.o extension/types/ods_code_core.o \
 	extension/types/gestation.o extension/types/gestation_core.o \
+	extension/types/codes.o extension/types/codes_core.o \
 	extension/governance/identity.o \
 	extension/governance/caller.o \
 	extension/governance/visible.o \
@@ -37,6 +38,7 @@ SQL_FILES = \
 	sql/header.sql \
 	policies/roles.sql \
 	sql/types.sql \
+	sql/codes.sql \
 	sql/core.sql \
 	sql/organisations.sql \
 	sql/publish.sql \
