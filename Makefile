@@ -45,6 +45,7 @@ SQL_FILES = \
 	sql/governance.sql \
 	sql/reading.sql \
 	sql/intake.sql \
+	sql/specification.sql \
 	sql/exchange.sql \
 	sql/generate.sql \
 	sql/create_store.sql
