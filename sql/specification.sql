@@ -35,7 +35,7 @@ CREATE FUNCTION spine.error_codes() RETURNS TABLE (code text, meaning text, reme
 	VALUES
 	('SP001', 'A row that was written through a view breaks a rule that rejects. Nothing of the statement was kept.', 'The detail has all findings of the row, the message its number. Correct it, or use a tolerant door.'),
 	('SP002', 'A submission is not a document of the form of this specification. Nothing of it was kept.', 'The message or the detail says where. Correct the program that wrote it; sending it again does not help.'),
-	('SP003', 'No such data set, version or data group is accepted here, or no longer.', 'Look into spine.accepted_versions and send a version that is accepted.'),
+	('SP003', 'No such data set, version or data group is accepted here, or no longer.', 'spine.accepted_versions() lists the versions that are accepted. Send one of them.'),
 	('SP004', 'A data-set definition has faults.', 'For publishers of data sets; a supplier''s statements do not raise it.'),
 	('SP005', 'An agreement has faults, or its state does not allow the step.', 'For governors; a supplier''s statements do not raise it.'),
 	('SP006', 'No record is open to you: absent and not allowed are the same answer.', 'For readers: open the record first.'),
@@ -558,8 +558,8 @@ spine.markdown_table(ARRAY['door', 'form', 'a bad record'], ARRAY[
 E'The examples are `psql` scripts and run as they stand, once for each system. From a program, give values and documents as parameters: then no log holds them.\n\n',
 
 E'### Typed views\n\n',
-format(E'Schema `%s` has a view for each group, with a column for each item, and `local_record_id`, `nhs_number`, `local_patient_id`, `local_episode_id`. '
-	'The last three can only be written. All other columns of a view are set by spine. Strict: a statement succeeds or fails whole, with SP001 and all findings of the first bad row; '
+format(E'Schema `%s` has a view for each group, with a column for each item, under our name, and `local_record_id`, `nhs_number`, `local_patient_id`, `local_episode_id`. '
+	'The last three can only be written: they read as NULL. All other columns of a view are set by spine. A system that may read sees its organisation''s records there, of all its systems. Strict: a statement succeeds or fails whole, with SP001 and all findings of the first bad row; '
 	'warnings are in `spine.findings`. A date and time without an offset is taken in the session''s `TimeZone`: set it to `Europe/London`.\n\n', specification ->> 'view_schema'),
 format(E'```sql\nINSERT INTO %s (%s)\n\tVALUES (%s);\n```\n\n', shown[1] ->> 'view', first.names, first.literals),
 CASE WHEN cardinality(shown) > 1 THEN
@@ -592,7 +592,7 @@ format(E'```sql\nSELECT n, outcome, findings FROM spine.validate(%s\n{"dataset":
 
 E'### Corrections and deletions\n\n',
 E'Send the record again with the same `local_record_id` (or the same key, where you leave it out), by any door: it is replaced whole, items that you leave out become empty, and its revision grows. '
-'The same content again is `unchanged`, so a retry does no harm. Through a view, UPDATE changes single items, and DELETE takes a record away; both only of your own system''s records. '
+'The same content again is `unchanged`, so a retry does no harm. Through a view, UPDATE changes single items, and DELETE takes a record away; both only of your own system''s records, and only for a system that may read. The tolerant doors do not delete. '
 'The row as it was is kept in `spine.corrections`. A record that was filed under the wrong person moves when it is sent again with the right one.\n\n',
 CASE WHEN emptied IS NOT NULL THEN
 	format(E'```sql\nUPDATE %s SET %s = NULL\n WHERE %s\n   AND source_system = (SELECT system FROM spine.whoami() WHERE system IS NOT NULL);\n```\n\n', shown[1] ->> 'view', emptied, first.keys) END,
@@ -621,7 +621,7 @@ format(E'Data set `%s`, version `%s`. %s', s ->> 'dataset', s ->> 'version',
 			ELSE E'It is not yet published on the node that made this document.\n\n' END),
 
 E'## Connecting\n\n',
-E'A PostgreSQL client library is all you need. The Trust''s DBA gives you host, port, database and a role; connect with `sslmode=verify-full`. One role is one system at one organisation: '
+E'A PostgreSQL client library is all you need. The Trust''s DBA gives you host, port, database and a role; connect with `sslmode=verify-full`. Use the client encoding UTF8. One role is one system at one organisation: '
 'it writes for that organisation under that name and for no other. What the node takes you for:\n\n',
 E'```sql\nSELECT role_name, organisation, system, kind FROM spine.whoami();\n```\n\n',
 E'The kind of your system gives its rights:\n\n',
@@ -732,9 +732,11 @@ spine.markdown_table(ARRAY['look at', 'for'], ARRAY[
 	spine.markdown_row('`spine.rejections`', 'records that were refused, as you sent them, with their findings, until they are settled'),
 	spine.markdown_row('`spine.resubmit`', 'has a rejected record judged again, as it is or mended'),
 	spine.markdown_row('`spine.corrections`', 'records as they were before each correction and deletion'),
-	spine.markdown_row('`spine.accepted_versions`', 'which versions of which data set are accepted, and until when'),
-	spine.markdown_row('`spine.dataset_changes`', 'what differs between two versions of a data set'),
+	spine.markdown_row(format('`spine.accepted_versions(''%s'')`', s ->> 'dataset'), 'which versions are accepted, and until when'),
+	spine.markdown_row(format('`spine.dataset_changes(''%s'', FROM, TO)`', s ->> 'dataset'), 'what differs between two versions, change by change'),
 	spine.markdown_row('`spine.data_groups`, `spine.data_items`, `spine.codes`, `spine.rules`', 'what this document says, as rows')]),
+E'A COPY, into a view or into the inbox, ends with a notice that counts the outcomes. `LISTEN spine_submission` tells a program of each submission through the inbox and of each in which something was rejected; '
+'the payload is the `submission_id`.\n\n',
 
 E'## Versions\n\n',
 E'A published version never changes. Versions are accepted side by side, and what you have built for one is not touched by a later one. A version that is retired is accepted until the day before.\n\n',
