@@ -19,11 +19,17 @@ OBJS = \
 	extension/intake/definition.o \
 	extension/intake/organisations.o \
 	extension/intake/value.o \
+	extension/intake/finding.o \
+	extension/intake/target.o \
 	extension/intake/check.o \
 	extension/intake/document.o \
+	extension/intake/plans.o \
 	extension/intake/batch.o \
+	extension/intake/submission.o \
+	extension/intake/door.o \
 	extension/intake/door_view.o \
 	extension/intake/door_submit.o \
+	extension/intake/door_inbox.o \
 	extension/exchange/doorbell.o \
 	extension/exchange/deliver.o \
 	extension/exchange/conninfo.o \
@@ -45,6 +51,7 @@ SQL_FILES = \
 	sql/governance.sql \
 	sql/reading.sql \
 	sql/intake.sql \
+	sql/examples.sql \
 	sql/specification.sql \
 	sql/exchange.sql \
 	sql/generate.sql \

@@ -17,6 +17,8 @@ int			spine_openings_mark = 0;
 int			spine_courier_interval = 1000;
 int			spine_courier_batch = 1000;
 int			spine_courier_timeout = 60000;
+int			spine_raw_retention = 93 * 24 * 60;
+int			spine_submission_retention = 400 * 24 * 60;
 
 void
 spine_guc_define(void)
@@ -82,6 +84,22 @@ spine_guc_define(void)
 							60000, 100, INT_MAX,
 							PGC_SIGHUP,
 							GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("spine.raw_retention",
+							"How long submissions are kept as they came.",
+							"Whole months are dropped when all of them is older.",
+							&spine_raw_retention,
+							93 * 24 * 60, 24 * 60, INT_MAX,
+							PGC_SIGHUP,
+							GUC_UNIT_MIN,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("spine.submission_retention",
+							"How long the counts of submissions and the outcomes of inbox lines are kept.",
+							"Whole months are dropped when all of them is older.",
+							&spine_submission_retention,
+							400 * 24 * 60, 24 * 60, INT_MAX,
+							PGC_SIGHUP,
+							GUC_UNIT_MIN,
 							NULL, NULL, NULL);
 	MarkGUCPrefixReserved("spine");
 }

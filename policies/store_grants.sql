@@ -1,5 +1,6 @@
 -- Who may read what of the store. Nobody is granted a table but spine_reader, which owns the
--- views over those that have policies. Nobody is granted writing: functions write.
+-- views over those that have policies. Nobody is granted writing: functions write, and
+-- the triggers of the doors.
 
 GRANT CREATE ON SCHEMA spine TO spine_reader;
 ALTER VIEW spine.members OWNER TO spine_reader;
@@ -10,9 +11,12 @@ ALTER VIEW spine.accesses OWNER TO spine_reader;
 ALTER VIEW spine.findings OWNER TO spine_reader;
 ALTER VIEW spine.rejections OWNER TO spine_reader;
 ALTER VIEW spine.corrections OWNER TO spine_reader;
+ALTER VIEW spine.submissions OWNER TO spine_reader;
+ALTER VIEW spine.inbox_result OWNER TO spine_reader;
 REVOKE CREATE ON SCHEMA spine FROM spine_reader;
 
-GRANT SELECT ON spine.member, spine.system, spine.relationship, spine.access_log, spine.finding, spine.rejection, spine.history
+GRANT SELECT ON spine.member, spine.system, spine.relationship, spine.access_log, spine.finding, spine.rejection, spine.history,
+	spine.submission, spine.inbox_line
 	TO spine_reader;
 
 GRANT SELECT ON spine.organisations TO spine_member, spine_supplier, spine_governor, spine_operator;
@@ -21,3 +25,7 @@ GRANT SELECT ON spine.members, spine.systems TO spine_governor, spine_operator;
 GRANT SELECT ON spine.relationships, spine.corrections TO spine_member;
 GRANT SELECT ON spine.accesses TO spine_governor;
 GRANT SELECT ON spine.findings, spine.rejections TO spine_member;
+GRANT SELECT ON spine.submissions TO spine_member, spine_supplier, spine_governor, spine_operator;
+GRANT SELECT ON spine.inbox_result TO spine_member, spine_supplier;
+-- to write only: it has no rows
+GRANT INSERT ON spine.inbox TO spine_supplier;

@@ -45,6 +45,14 @@ CREATE POLICY of_organisation ON spine.rejection FOR SELECT TO spine_reader
 	USING (owner = ANY ((SELECT spine.caller_organisations('clinician') || spine.caller_organisations('analyst'))::text[])
 		   OR spine.is_caller_system(owner, source_system));
 
+-- What was sent: its sender knows that, a device too, and whoever acts for the organisation, counts alone. What became of each line
+-- is for those who see findings. Submissions as they came (raw_submission) are for nobody.
+CREATE POLICY of_organisation ON spine.submission FOR SELECT TO spine_reader
+	USING (owner = ANY ((SELECT spine.caller_organisations())::text[]) OR spine.is_caller_sender(owner, source_system));
+CREATE POLICY of_organisation ON spine.inbox_line FOR SELECT TO spine_reader
+	USING (owner = ANY ((SELECT spine.caller_organisations('clinician') || spine.caller_organisations('analyst'))::text[])
+		   OR spine.is_caller_sender(owner, source_system));
+
 -- history is of own records only
 CREATE POLICY of_organisation ON spine.history FOR SELECT TO spine_reader
 	USING (owner = ANY ((SELECT spine.my_organisations())::text[]));

@@ -193,11 +193,11 @@ rights_of_kind(const char *kind)
 }
 
 bool
-spine_caller_may_write_subject(const SpineCaller *caller, const char *subject)
+spine_kind_may_write_subject(const char *kind, const char *subject)
 {
 	for (int i = 0; i < lengthof(kinds); i++)
 	{
-		if (caller->kind == NULL || strcmp(kinds[i].name, caller->kind) != 0)
+		if (kind == NULL || strcmp(kinds[i].name, kind) != 0)
 			continue;
 		for (const char *const *writes = kinds[i].writes; *writes != NULL; writes++)
 			if (strcmp(*writes, subject) == 0)

@@ -39,11 +39,8 @@ typedef struct SpineCaller
 /* The caller, filled from the cache; never NULL, empty for a stranger. Valid until the next call. */
 extern const SpineCaller *spine_caller_get(void);
 
-/*
- * May the caller's system write groups of this subject (mother, baby, patient,
- * none)? False for what is no writing system, and for a subject unheard of.
- */
-extern bool spine_caller_may_write_subject(const SpineCaller *caller, const char *subject);
+/* May a system of this kind write groups of this subject (mother, baby, patient, none)? */
+extern bool spine_kind_may_write_subject(const char *kind, const char *subject);
 
 /* Is any governor membership for this organisation held? */
 extern bool spine_caller_has_duty(const char *organisation, const char *duty);

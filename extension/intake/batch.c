@@ -79,6 +79,7 @@ typedef struct SpineBatchRow
 	int32		anchor;
 	bool		keeps_subject;	/* an update that names nobody stays with its patient */
 	int64		from_revision;	/* the revision that an update has read; 0: none */
+	TimestampTz not_after;		/* refused if the stored record is younger; 0: never */
 
 	/* what the flush finds */
 	bool		has_patient;
@@ -356,6 +357,14 @@ probe_existing(SpineBatch *batch, SpineBatchRow *row)
 			!TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(stored->t_data)))
 			lost_race(group);
 		row->values[ENV_REVISION] = Int64GetDatum(DatumGetInt64(value) + 1);
+		value = heap_getattr(stored, group->table_attnums[ENV_RECEIVED_AT], desc, &isnull);
+		if (row->not_after != 0 && DatumGetTimestampTz(value) > row->not_after)
+		{
+			row->findings = lappend(row->findings,
+									spine_finding_make("record.superseded", SEVERITY_RECORD, NULL,
+													   "a later version of this record was accepted since; discard this one"));
+			row->broken = row->rejected = true;
+		}
 		row->same_items = same_items(group, row, table, stored);
 		if (should_free)
 			heap_freetuple(stored);
@@ -394,6 +403,7 @@ spine_batch_add(SpineBatch *batch, const SpineRecord *record, pg_uuid_t *record_
 	row->anchor = record->anchor;
 	row->keeps_subject = record->keeps_subject;
 	row->from_revision = record->from_revision;
+	row->not_after = record->not_after;
 	row->findings = record->findings;
 	row->raw = record->raw;
 	row->raw_length = record->raw_length;
@@ -431,90 +441,6 @@ spine_batch_delete(SpineBatch *batch, const pg_uuid_t *record_id)
 {
 	Assert(batch->ndeletes < SPINE_BATCH_ROWS);
 	batch->deletes[batch->ndeletes++] = *record_id;
-}
-
-/*
- * Running saved plans
- */
-
-static SPIPlanPtr
-prepare(const char *query, int nargs, const Oid *types)
-{
-	SPIPlanPtr	plan = SPI_prepare_cursor(query, nargs, (Oid *) types, CURSOR_OPT_GENERIC_PLAN);
-
-	if (plan == NULL)
-		elog(ERROR, "could not prepare \"%s\": %s", query, SPI_result_code_string(SPI_result));
-	if (SPI_keepplan(plan) != 0)
-		elog(ERROR, "could not keep a plan");
-	return plan;
-}
-
-/* Runs a plan, made from the query when it is first needed. Returns the rows processed. */
-static uint64
-run(SPIPlanPtr *plan, const char *query, int nargs, const Oid *types, Datum *args)
-{
-	int			result;
-
-	if (*plan == NULL)
-		*plan = prepare(query, nargs, types);
-	result = SPI_execute_plan(*plan, args, NULL, false, 0);
-	if (result < 0)
-		elog(ERROR, "intake query failed: %s", SPI_result_code_string(result));
-	return SPI_processed;
-}
-
-static Datum
-array_of(Datum *values, int n, Oid type)
-{
-	int16		length;
-	bool		by_value;
-	char		alignment;
-
-	switch (type)
-	{
-		case INT4OID:
-			length = 4, by_value = true, alignment = TYPALIGN_INT;
-			break;
-		case BOOLOID:
-			length = 1, by_value = true, alignment = TYPALIGN_CHAR;
-			break;
-		case UUIDOID:
-			length = UUID_LEN, by_value = false, alignment = TYPALIGN_CHAR;
-			break;
-		default:
-			Assert(type == TEXTOID);
-			length = -1, by_value = false, alignment = TYPALIGN_INT;
-	}
-	return PointerGetDatum(construct_array(values, n, type, length, by_value, alignment));
-}
-
-/* Dates, and texts, that may be missing. */
-static Datum
-array_with_nulls(Datum *values, bool *nulls, int n, Oid type)
-{
-	int			lower = 1;
-
-	if (type == DATEOID)
-		return PointerGetDatum(construct_md_array(values, nulls, 1, &n, &lower, DATEOID,
-												  4, true, TYPALIGN_INT));
-	Assert(type == TEXTOID);
-	return PointerGetDatum(construct_md_array(values, nulls, 1, &n, &lower, TEXTOID,
-											  -1, false, TYPALIGN_INT));
-}
-
-static void
-register_rows(const char *name, TupleDesc desc, Tuplestorestate *rows, int count)
-{
-	EphemeralNamedRelation relation = palloc0(sizeof(EphemeralNamedRelationData));
-
-	relation->md.name = pstrdup(name);
-	relation->md.reliddesc = InvalidOid;
-	relation->md.tupdesc = desc;
-	relation->md.enrtype = ENR_NAMED_TUPLESTORE;
-	relation->md.enrtuples = count;
-	relation->reldata = rows;
-	if (SPI_register_relation(relation) != SPI_OK_REL_REGISTER)
-		elog(ERROR, "could not register the rows of a batch");
 }
 
 static bool
@@ -639,14 +565,14 @@ resolve(SpineBatch *batch)
 		put_text(&values[4], &nulls[4], row->parent_key);
 		tuplestore_putvalues(keys, keys_desc(), values, nulls);
 	}
-	register_rows("spine_keys", keys_desc(), keys, batch->nrows);
+	spine_register_rows("spine_keys", keys_desc(), keys, batch->nrows);
 
 	args[0] = CStringGetTextDatum(batch->owner);
 	args[1] = CStringGetTextDatum(batch->source_system);
 	args[2] = CStringGetTextDatum(group->episode_kind == NULL ? "" : group->episode_kind);
 	args[3] = CStringGetTextDatum(group->dataset->name);
 	args[4] = CStringGetTextDatum(group->name);
-	run(&group->plans->resolve, group->plans->resolve == NULL ? resolve_query(group) : NULL, 5, types, args);
+	spine_plan_run(&group->plans->resolve, group->plans->resolve == NULL ? resolve_query(group) : NULL, 5, types, args);
 
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -802,9 +728,9 @@ create_aliases(SpineBatch *batch)
 		return true;
 	args[0] = CStringGetTextDatum(batch->owner);
 	args[1] = CStringGetTextDatum(batch->source_system);
-	args[2] = array_of(locals, n, TEXTOID);
-	args[3] = array_of(patients, n, UUIDOID);
-	return run(&plan_alias,
+	args[2] = spine_array(locals, n, TEXTOID);
+	args[3] = spine_array(patients, n, UUIDOID);
+	return spine_plan_run(&plan_alias,
 			   "INSERT INTO spine.alias (owner, source_system, local_patient_id, patient_id)"
 			   " SELECT $1, $2, x.l, x.p FROM unnest($3, $4) AS x(l, p) ON CONFLICT DO NOTHING",
 			   4, types, args) == n;
@@ -834,9 +760,9 @@ link_identities(SpineBatch *batch)
 	if (n == 0)
 		return;
 	args[0] = CStringGetTextDatum(batch->owner);
-	args[1] = array_of(from, n, UUIDOID);
-	args[2] = array_of(to, n, UUIDOID);
-	run(&plan_identity_link,
+	args[1] = spine_array(from, n, UUIDOID);
+	args[2] = spine_array(to, n, UUIDOID);
+	spine_plan_run(&plan_identity_link,
 		"INSERT INTO spine.identity_link (link_id, from_patient, to_patient, method, owner)"
 		" SELECT spine.uuid_v7(), x.f, x.t, 'nhs_number', $1"
 		"   FROM (SELECT DISTINCT f, t FROM unnest($2, $3) AS u(f, t)) x"
@@ -879,15 +805,15 @@ find_episodes(SpineBatch *batch)
 	}
 	if (n == 0)
 		return;
-	args[0] = array_of(numbers, n, INT4OID);
-	args[1] = array_of(patients, n, UUIDOID);
-	args[2] = array_with_nulls(anchors, no_anchor, n, DATEOID);
-	args[3] = array_with_nulls(events, no_event, n, DATEOID);
+	args[0] = spine_array(numbers, n, INT4OID);
+	args[1] = spine_array(patients, n, UUIDOID);
+	args[2] = spine_array_with_nulls(anchors, no_anchor, n, DATEOID);
+	args[3] = spine_array_with_nulls(events, no_event, n, DATEOID);
 	args[4] = CStringGetTextDatum(group->episode_kind);
 	args[5] = Int32GetDatum(group->episode_window);
 	args[6] = Int32GetDatum(group->episode_open);
 	args[7] = CStringGetTextDatum(batch->owner);
-	run(&plan_episode_find,
+	spine_plan_run(&plan_episode_find,
 		"SELECT x.n, f.episode_id FROM unnest($1, $2, $3, $4) AS x(n, patient, anchor, event),"
 		" LATERAL (SELECT e.episode_id FROM spine.episode e"
 		"   WHERE e.patient_id = x.patient AND e.kind = $5 AND e.owner = $8"
@@ -975,10 +901,10 @@ create_episodes(SpineBatch *batch)
 		args[0] = CStringGetTextDatum(batch->owner);
 		args[1] = CStringGetTextDatum(batch->source_system);
 		args[2] = CStringGetTextDatum(group->episode_kind);
-		args[3] = array_of(locals, nnamed, TEXTOID);
-		args[4] = array_of(patients, nnamed, UUIDOID);
-		args[5] = array_of(ids, nnamed, UUIDOID);
-		if (run(&plan_episode_alias,
+		args[3] = spine_array(locals, nnamed, TEXTOID);
+		args[4] = spine_array(patients, nnamed, UUIDOID);
+		args[5] = spine_array(ids, nnamed, UUIDOID);
+		if (spine_plan_run(&plan_episode_alias,
 				"INSERT INTO spine.episode_alias (owner, source_system, kind, local_episode_id, patient_id, episode_id)"
 				" SELECT $1, $2, $3, x.l, x.p, x.e FROM unnest($4, $5, $6) AS x(l, p, e) ON CONFLICT DO NOTHING",
 				6, alias_types, args) != nnamed)
@@ -993,12 +919,12 @@ create_episodes(SpineBatch *batch)
 			anchors[i] = DateADTGetDatum(opened[i]->anchor);
 			no_anchor[i] = !opened[i]->has_anchor;
 		}
-		args[0] = array_of(ids, nopened, UUIDOID);
-		args[1] = array_of(patients, nopened, UUIDOID);
+		args[0] = spine_array(ids, nopened, UUIDOID);
+		args[1] = spine_array(patients, nopened, UUIDOID);
 		args[2] = CStringGetTextDatum(group->episode_kind);
-		args[3] = array_with_nulls(anchors, no_anchor, nopened, DATEOID);
+		args[3] = spine_array_with_nulls(anchors, no_anchor, nopened, DATEOID);
 		args[4] = CStringGetTextDatum(batch->owner);
-		run(&plan_episode_insert,
+		spine_plan_run(&plan_episode_insert,
 			"INSERT INTO spine.episode (episode_id, patient_id, kind, anchor, owner)"
 			" SELECT x.e, x.p, $3, x.a, $5 FROM unnest($1, $2, $4) AS x(e, p, a)",
 			5, types, args);
@@ -1030,11 +956,11 @@ set_anchors(SpineBatch *batch)
 	}
 	if (n == 0)
 		return;
-	args[0] = array_of(ids, n, UUIDOID);
-	args[1] = array_with_nulls(anchors, nulls, n, DATEOID);
+	args[0] = spine_array(ids, n, UUIDOID);
+	args[1] = spine_array_with_nulls(anchors, nulls, n, DATEOID);
 	args[2] = CStringGetTextDatum(batch->owner);
-	args[3] = array_of(corrections, n, BOOLOID);
-	run(&plan_episode_anchor,
+	args[3] = spine_array(corrections, n, BOOLOID);
+	spine_plan_run(&plan_episode_anchor,
 		"UPDATE spine.episode e SET anchor = x.a FROM unnest($1, $2, $4) AS x(e, a, c)"
 		" WHERE e.episode_id = x.e AND e.anchor IS DISTINCT FROM x.a"
 		"   AND (e.anchor IS NULL OR (x.c AND e.owner = $3))",
@@ -1073,20 +999,20 @@ link_episodes(SpineBatch *batch)
 	}
 	if (n == 0)
 		return;
-	args[0] = array_of(ids, n, UUIDOID);
-	args[1] = array_of(patients, n, UUIDOID);
-	args[2] = array_with_nulls(anchors, nulls, n, DATEOID);
+	args[0] = spine_array(ids, n, UUIDOID);
+	args[1] = spine_array(patients, n, UUIDOID);
+	args[2] = spine_array_with_nulls(anchors, nulls, n, DATEOID);
 	args[3] = CStringGetTextDatum(group->episode_kind);
 	args[4] = CStringGetTextDatum(batch->owner);
 	args[5] = Int32GetDatum(group->episode_window);
 	if (corrected)
-		run(&plan_episode_part,
+		spine_plan_run(&plan_episode_part,
 			"DELETE FROM spine.episode_link l USING unnest($1) AS x(e), spine.episode f, spine.episode t"
 			" WHERE (l.from_episode = x.e OR l.to_episode = x.e) AND l.kind = 'same' AND l.method = 'anchor'"
 			"   AND f.episode_id = l.from_episode AND t.episode_id = l.to_episode"
 			"   AND abs(f.anchor - t.anchor) > $6 AND l.owner = ANY (spine.hosted_organisations())",
 			6, types, args);
-	run(&plan_episode_same,
+	spine_plan_run(&plan_episode_same,
 		"INSERT INTO spine.episode_link (from_episode, to_episode, kind, method, owner)"
 		" SELECT DISTINCT x.e, o.episode_id, 'same', 'anchor', $5"
 		"   FROM unnest($1, $2, $3) AS x(e, p, a)"
@@ -1116,8 +1042,8 @@ create_relationships(SpineBatch *batch)
 	if (n == 0)
 		return;
 	args[0] = CStringGetTextDatum(batch->owner);
-	args[1] = array_of(patients, n, UUIDOID);
-	run(&plan_relationship,
+	args[1] = spine_array(patients, n, UUIDOID);
+	spine_plan_run(&plan_relationship,
 		"INSERT INTO spine.relationship (relationship_id, patient_id, organisation, kind, owner, audience)"
 		" SELECT spine.uuid_v7(), x.p, $1, 'episode', $1, a.audience"
 		"   FROM (SELECT DISTINCT p FROM unnest($2) AS u(p)) x,"
@@ -1149,9 +1075,9 @@ link_babies(SpineBatch *batch)
 	}
 	if (n == 0)
 		return;
-	args[2] = array_of(from, n, UUIDOID);
-	args[3] = array_of(to, n, UUIDOID);
-	run(&plan_family_link,
+	args[2] = spine_array(from, n, UUIDOID);
+	args[3] = spine_array(to, n, UUIDOID);
+	spine_plan_run(&plan_family_link,
 		"INSERT INTO spine.family_link (child, mother, method, owner)"
 		" SELECT DISTINCT x.c, x.m, $2, $1 FROM unnest($3, $4) AS x(c, m) ON CONFLICT DO NOTHING",
 		4, types, args);
@@ -1167,9 +1093,9 @@ link_babies(SpineBatch *batch)
 	}
 	if (n == 0)
 		return;
-	args[2] = array_of(from, n, UUIDOID);
-	args[3] = array_of(to, n, UUIDOID);
-	run(&plan_episode_link,
+	args[2] = spine_array(from, n, UUIDOID);
+	args[3] = spine_array(to, n, UUIDOID);
+	spine_plan_run(&plan_episode_link,
 		"INSERT INTO spine.episode_link (from_episode, to_episode, kind, method, owner)"
 		" SELECT DISTINCT x.f, x.t, 'birth_of', $2, $1 FROM unnest($3, $4) AS x(f, t) ON CONFLICT DO NOTHING",
 		4, types, args);
@@ -1199,9 +1125,9 @@ set_audiences(SpineBatch *batch)
 	args[0] = CStringGetTextDatum(batch->owner);
 	args[1] = CStringGetTextDatum(group->dataset->name);
 	args[2] = CStringGetTextDatum(group->name);
-	args[3] = array_of(numbers, n, INT4OID);
-	args[4] = array_of(patients, n, UUIDOID);
-	run(&plan_audience,
+	args[3] = spine_array(numbers, n, INT4OID);
+	args[4] = spine_array(patients, n, UUIDOID);
+	spine_plan_run(&plan_audience,
 		"SELECT x.n, spine.audience($1, $2, $3, x.p) FROM unnest($4, $5) AS x(n, p)",
 		5, types, args);
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -1525,7 +1451,7 @@ judge_set_rules(SpineBatch *batch)
 	{
 		SpineBatchRow *row = &batch->rows[i];
 
-		if (row->existing && row->same_items)
+		if (row->broken || (row->existing && row->same_items))
 			continue;
 		values[0] = Int32GetDatum(i);
 		nulls[0] = false;
@@ -1538,7 +1464,7 @@ judge_set_rules(SpineBatch *batch)
 	{
 		args[0] = CStringGetTextDatum(batch->owner);
 		args[1] = CStringGetTextDatum(batch->source_system);
-		register_rows("spine_rows", numbered_desc(group), rows, count);
+		spine_register_rows("spine_rows", numbered_desc(group), rows, count);
 		for (int i = 0; i < group->nrules; i++)
 		{
 			SpineRule  *rule = &group->rules[i];
@@ -1546,7 +1472,7 @@ judge_set_rules(SpineBatch *batch)
 
 			if (rule->kind != RULE_RELATED && rule->kind != RULE_EXISTS && rule->kind != RULE_UNIQUE)
 				continue;
-			run(&group->plans->rules[i],
+			spine_plan_run(&group->plans->rules[i],
 				group->plans->rules[i] == NULL ? stored_query(group, rule) : NULL, 2, types, args);
 			take_broken(batch, rule);
 			if (count == 1)
@@ -1561,7 +1487,7 @@ judge_set_rules(SpineBatch *batch)
 										 GUC_ACTION_SAVE, true, 0, false);
 				(void) set_config_option("enable_nestloop", "off", PGC_USERSET, PGC_S_SESSION,
 										 GUC_ACTION_SAVE, true, 0, false);
-				run(&group->plans->rules_batch[i], query, 2, types, args);
+				spine_plan_run(&group->plans->rules_batch[i], query, 2, types, args);
 				AtEOXact_GUC(true, level);
 				take_broken(batch, rule);
 			}
@@ -1601,8 +1527,8 @@ end_waiting(SpineBatch *batch)
 		return;
 	args[0] = CStringGetTextDatum(batch->owner);
 	args[1] = CStringGetTextDatum(batch->source_system);
-	args[2] = array_of(keys, n, TEXTOID);
-	run(&plan_finding_arrived,
+	args[2] = spine_array(keys, n, TEXTOID);
+	spine_plan_run(&plan_finding_arrived,
 		"DELETE FROM spine.finding f WHERE f.awaits = ANY ($3) AND f.owner = $1 AND f.source_system = $2",
 		3, types, args);
 }
@@ -1652,7 +1578,7 @@ insert_rows(SpineGroup *group)
 
 	PG_TRY();
 	{
-		stored = run(&group->plans->insert,
+		stored = spine_plan_run(&group->plans->insert,
 					 group->plans->insert == NULL ? insert_query(group) : NULL, 0, NULL, NULL);
 	}
 	PG_CATCH();
@@ -1687,9 +1613,9 @@ store_rows(SpineBatch *batch, bool existing)
 	}
 	if (count > 0)
 	{
-		register_rows("spine_batch", group->desc, rows, count);
+		spine_register_rows("spine_batch", group->desc, rows, count);
 		if (existing)
-			stored = run(&group->plans->update,
+			stored = spine_plan_run(&group->plans->update,
 						 group->plans->update == NULL ? update_query(group) : NULL, 0, NULL, NULL);
 		else
 			stored = insert_rows(group);
@@ -1710,15 +1636,15 @@ delete_rows(SpineBatch *batch)
 
 	for (int i = 0; i < batch->ndeletes; i++)
 		ids[i] = UUIDPGetDatum(&batch->deletes[i]);
-	args[0] = array_of(ids, batch->ndeletes, UUIDOID);
+	args[0] = spine_array(ids, batch->ndeletes, UUIDOID);
 	args[1] = CStringGetTextDatum(batch->owner);
 	args[2] = CStringGetTextDatum(batch->source_system);
-	run(&group->plans->delete,
+	spine_plan_run(&group->plans->delete,
 		group->plans->delete == NULL ?
 		psprintf("DELETE FROM %s t WHERE t.record_id = ANY ($1) AND t.owner = $2 AND t.source_system = $3",
 				 quote_qualified_identifier(group->dataset->name, group->name)) : NULL,
 		3, types, args);
-	run(&plan_finding_delete, "DELETE FROM spine.finding f WHERE f.record_id = ANY ($1)", 1, types, args);
+	spine_plan_run(&plan_finding_delete, "DELETE FROM spine.finding f WHERE f.record_id = ANY ($1)", 1, types, args);
 }
 
 /* The warnings of each record's present revision. */
@@ -1751,8 +1677,8 @@ store_findings(SpineBatch *batch)
 	}
 	if (nupdated > 0)
 	{
-		args[0] = array_of(updated, nupdated, UUIDOID);
-		run(&plan_finding_delete, "DELETE FROM spine.finding f WHERE f.record_id = ANY ($1)", 1, types, args);
+		args[0] = spine_array(updated, nupdated, UUIDOID);
+		spine_plan_run(&plan_finding_delete, "DELETE FROM spine.finding f WHERE f.record_id = ANY ($1)", 1, types, args);
 	}
 	if (n == 0)
 		return;
@@ -1781,28 +1707,19 @@ store_findings(SpineBatch *batch)
 			messages[at++] = CStringGetTextDatum(finding->message);
 		}
 	}
-	args[0] = array_of(ids, n, UUIDOID);
-	args[1] = array_of(rules, n, TEXTOID);
-	args[2] = array_with_nulls(items, no_item, n, TEXTOID);
-	args[3] = array_of(messages, n, TEXTOID);
+	args[0] = spine_array(ids, n, UUIDOID);
+	args[1] = spine_array(rules, n, TEXTOID);
+	args[2] = spine_array_with_nulls(items, no_item, n, TEXTOID);
+	args[3] = spine_array(messages, n, TEXTOID);
 	args[4] = CStringGetTextDatum(batch->group->dataset->name);
 	args[5] = CStringGetTextDatum(batch->group->name);
 	args[6] = CStringGetTextDatum(batch->owner);
 	args[7] = CStringGetTextDatum(batch->source_system);
-	args[8] = array_with_nulls(awaits, no_awaits, n, TEXTOID);
-	run(&plan_finding_insert,
+	args[8] = spine_array_with_nulls(awaits, no_awaits, n, TEXTOID);
+	spine_plan_run(&plan_finding_insert,
 		"INSERT INTO spine.finding (record_id, rule, item, message, severity, dataset, data_group, owner, source_system, awaits)"
 		" SELECT x.r, x.u, x.i, x.m, 'warning', $5, $6, $7, $8, x.a FROM unnest($1, $2, $3, $4, $9) AS x(r, u, i, m, a)",
 		9, types, args);
-}
-
-static void
-index_plans_only(void)
-{
-	static const char *const off[] = {"enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_material", "jit"};
-
-	for (int i = 0; i < lengthof(off); i++)
-		(void) set_config_option(off[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
 void
@@ -1816,7 +1733,7 @@ spine_batch_flush(SpineBatch *batch, spine_batch_verdict verdict, void *state)
 		return;
 	old = MemoryContextSwitchTo(batch->flush_context);
 	spine_owner_enter(&scope);
-	index_plans_only();
+	spine_plans_by_index();
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	/* what is made below lives as long as the rows */

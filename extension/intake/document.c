@@ -215,7 +215,8 @@ around_object_start(void *state)
 {
 	AroundContext *context = state;
 
-	if (context->lex->lex_level > 0)
+	/* among the records there is one only where it has no end: the parser will say so */
+	if (context->lex->lex_level > 0 && !context->in_records)
 		malformed("an object stands where a text or the records belong");
 	SPINE_JSON_GO_ON;
 }
@@ -227,7 +228,9 @@ around_array_start(void *state)
 
 	if (context->lex->lex_level == 0)
 		malformed("it is an array, not an object");
-	if (context->in_records || strcmp(context->field, "records") != 0)
+	if (context->in_records)
+		SPINE_JSON_GO_ON;
+	if (strcmp(context->field, "records") != 0)
 		malformed("an array stands where a text belongs");
 	if (context->document->has_records)
 		malformed("it has records twice");
@@ -238,14 +241,20 @@ around_array_start(void *state)
 static SPINE_JSON_ACTION
 around_array_end(void *state)
 {
-	((AroundContext *) state)->in_records = false;
+	AroundContext *context = state;
+
+	if (context->lex->lex_level == 1)
+		context->in_records = false;
 	SPINE_JSON_GO_ON;
 }
 
 static SPINE_JSON_ACTION
 around_field_start(void *state, char *name, bool isnull)
 {
-	((AroundContext *) state)->field = name;
+	AroundContext *context = state;
+
+	if (!context->in_records)
+		context->field = name;
 	SPINE_JSON_GO_ON;
 }
 

@@ -1,363 +1,89 @@
 /*
  * door_submit.c
- *		The tolerant door: spine.submit(document). Each record gets its own
- *		verdict with all its findings; what is good is kept.
+ *		The tolerant door for documents: spine.submit(document), and
+ *		spine.validate(document), which says the same and keeps nothing. Also
+ *		records that are run again after they were rejected.
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/json.h"
-#include "utils/jsonb.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 
 #include "compat.h"
 #include "errors.h"
-#include "governance/identity.h"
-#include "intake/document.h"
 #include "intake/door.h"
-#include "intake/intake.h"
+#include "intake/submission.h"
 
-static const char *const outcome_names[] = {
-	"accepted", "accepted_with_warnings", "unchanged", "rejected"
-};
+PG_FUNCTION_INFO_V1(spine_submit);
+PG_FUNCTION_INFO_V1(spine_validate);
+PG_FUNCTION_INFO_V1(spine_run_again);
 
-static const char *const severity_names[] = {"warning", "record"};
-
-typedef struct Verdict
+typedef struct Answer
 {
 	SpineOutcome outcome;
 	pg_uuid_t	record_id;
-	List	   *findings;
-} Verdict;
+	Datum		findings;		/* packed; 0: none */
+} Answer;
 
-typedef struct Submission
+typedef struct Answers
 {
-	const SpineCaller *caller;
-	char	   *owner;
-	char	   *source_system;
-	SpineDocument *document;
-	SpineDataset *dataset;
-	Verdict    *verdicts;		/* by place in the document */
-	SpineRecord **records;		/* those that passed their checks, by place */
 	MemoryContext context;
-} Submission;
-
-PG_FUNCTION_INFO_V1(spine_submit);
-
-void
-spine_door_findings_json(StringInfo out, List *findings)
-{
-	ListCell   *cell;
-
-	appendStringInfoChar(out, '[');
-	foreach(cell, findings)
-	{
-		SpineFinding *finding = lfirst(cell);
-
-		if (foreach_current_index(cell) > 0)
-			appendStringInfoChar(out, ',');
-		appendStringInfoString(out, "{\"rule\":");
-		escape_json(out, finding->rule);
-		appendStringInfo(out, ",\"severity\":\"%s\",\"item\":", severity_names[finding->severity]);
-		if (finding->item != NULL)
-			escape_json(out, finding->item);
-		else
-			appendStringInfoString(out, "null");
-		appendStringInfoString(out, ",\"message\":");
-		escape_json(out, finding->message);
-		appendStringInfoChar(out, '}');
-	}
-	appendStringInfoChar(out, ']');
-}
+	int			n;
+	Answer	   *answers;		/* by place */
+} Answers;
 
 static void
-take_envelope(SpineRecord *record, SpineDocumentRecord *source)
+take_answer(void *state, const SpineVerdict *verdict)
 {
-	char	   *nhs_number = spine_door_trimmed(source->nhs_number);
+	Answers    *answers = state;
+	Answer	   *answer = &answers->answers[verdict->n - 1];
+	MemoryContext old = MemoryContextSwitchTo(answers->context);
 
-	record->local_patient_id = spine_door_trimmed(source->local_patient_id);
-	record->local_episode_id = spine_door_trimmed(source->local_episode_id);
-	record->local_record_id = spine_door_trimmed(source->local_record_id);
-	if (nhs_number != NULL)
-	{
-		Datum		value;
-		const char *wanted;
-
-		if (spine_value_parse(ITEM_NHS_NUMBER, nhs_number, strlen(nhs_number), &value, &wanted))
-		{
-			record->has_nhs_number = true;
-			record->nhs_number = DatumGetInt64(value);
-		}
-		else
-			spine_record_finding(record, "item.malformed", SEVERITY_RECORD, "nhs_number",
-								 "nhs_number is not %s", wanted);
-	}
-	if (source->unknown_key != NULL)
-		spine_record_finding(record, "item.unknown", SEVERITY_WARNING, source->unknown_key,
-							 "a record has no key of this name; items stand in data");
-}
-
-static void
-take_item(SpineRecord *record, const SpineField *field)
-{
-	SpineGroup *group = record->group;
-	int			number = spine_group_item(group, field->name);
-	SpineItem  *item;
-	char	   *text;
-	int			length;
-	const char *wanted;
-	bool		is_number;
-
-	if (number < 0)
-	{
-		spine_record_finding(record, "item.unknown", SEVERITY_WARNING, field->name,
-							 "data group %s has no item of this name; it is not kept", group->name);
-		return;
-	}
-	item = &group->items[number];
-	if (!record->nulls[ENV_COLUMNS + number])
-	{
-		spine_record_finding(record, "item.duplicate", SEVERITY_RECORD, item->name,
-							 "%s is given twice; send it once", item->name);
-		return;
-	}
-	switch (field->type)
-	{
-		case JSON_TOKEN_NULL:
-			return;
-		case JSON_TOKEN_STRING:
-		case JSON_TOKEN_NUMBER:
-			break;
-		case JSON_TOKEN_TRUE:
-		case JSON_TOKEN_FALSE:
-			if (item->type == ITEM_BOOLEAN)
-				break;
-			/* FALLTHROUGH */
-		default:
-			spine_record_finding(record, "item.malformed", SEVERITY_RECORD, item->name,
-								 "%s must be a plain value", item->name);
-			return;
-	}
-	text = field->text;
-	length = strlen(text);
-	while (length > 0 && (*text == ' ' || *text == '\t'))
-		text++, length--;
-	while (length > 0 && (text[length - 1] == ' ' || text[length - 1] == '\t'))
-		length--;
-	if (length == 0)
-		return;
-	if (!spine_value_parse(item->type, text, length, &record->values[ENV_COLUMNS + number], &wanted))
-	{
-		spine_record_finding(record, "item.malformed", SEVERITY_RECORD, item->name,
-							 "%s is not %s", item->name, wanted);
-		return;
-	}
-	record->nulls[ENV_COLUMNS + number] = false;
-
-	is_number = item->type == ITEM_INTEGER || item->type == ITEM_NUMERIC;
-	if ((is_number && field->type == JSON_TOKEN_STRING) ||
-		(item->type == ITEM_TEXT && field->type == JSON_TOKEN_NUMBER))
-		spine_record_finding(record, "item.type", SEVERITY_WARNING, item->name,
-							 is_number ? "%s is a number; send it without quotation marks" :
-							 "%s is a text; send it in quotation marks, or leading zeros are lost", item->name);
-}
-
-/* Checks the record at this place; leaves it for storing, or its rejection as the verdict. */
-static void
-check_place(Submission *submission, int place)
-{
-	SpineDocumentRecord *source = &submission->document->records[place];
-	Verdict    *verdict = &submission->verdicts[place];
-	SpineGroup *group = source->group == NULL ? NULL :
-	spine_dataset_group(submission->dataset, source->group);
-	SpineRecord *record = palloc0(sizeof(SpineRecord));
-
-	if (source->malformed || group == NULL)
-	{
-		record->context = submission->context;
-		if (source->malformed)
-			spine_record_finding(record, "record.malformed", SEVERITY_RECORD, NULL,
-								 "a record is an object with group, identifiers and an object data");
-		else if (source->group == NULL)
-			spine_record_finding(record, "group.unknown", SEVERITY_RECORD, "group",
-								 "the record does not name its data group");
-		else
-			spine_record_finding(record, "group.unknown", SEVERITY_RECORD, "group",
-								 "data set %s %s has no data group of this name; see spine.data_groups",
-								 submission->dataset->name, submission->dataset->version);
-	}
-	else
-	{
-		spine_record_init(record, group, submission->context);
-		record->n = place;
-		record->tolerant = true;
-		record->raw = source->raw;
-		record->raw_length = source->raw_length;
-		take_envelope(record, source);
-		for (int i = 0; i < source->nfields; i++)
-			take_item(record, &source->fields[i]);
-		spine_check_record(record);
-	}
-	if (record->rejected)
-	{
-		verdict->outcome = OUTCOME_REJECTED;
-		verdict->findings = record->findings;
-		pfree(record);
-	}
-	else
-		submission->records[place] = record;
-}
-
-static void
-take_verdict(void *state, int n, SpineOutcome outcome, const pg_uuid_t *record_id,
-			 List *findings, const char *raw, int raw_length)
-{
-	Submission *submission = state;
-	Verdict    *verdict = &submission->verdicts[n];
-	MemoryContext old = MemoryContextSwitchTo(submission->context);
-	ListCell   *cell;
-
-	verdict->outcome = outcome;
-	if (record_id != NULL)
-		verdict->record_id = *record_id;
-	/* findings that the batch added go with the batch */
-	verdict->findings = NIL;
-	foreach(cell, findings)
-	{
-		SpineFinding *copy = palloc(sizeof(SpineFinding));
-
-		*copy = *(SpineFinding *) lfirst(cell);
-		copy->message = pstrdup(copy->message);
-		verdict->findings = lappend(verdict->findings, copy);
-	}
+	answer->outcome = verdict->outcome;
+	if (verdict->record_id != NULL)
+		answer->record_id = *verdict->record_id;
+	answer->findings = verdict->findings == NIL ? (Datum) 0 : spine_findings_pack(verdict->findings);
 	MemoryContextSwitchTo(old);
 }
 
-/* Stores what passed its checks, group by group: parents come first in a definition. */
-static void
-store_records(Submission *submission)
+static Answers *
+answers_for(int n)
 {
-	int			n = submission->document->nrecords;
+	Answers    *answers = palloc(sizeof(Answers));
 
-	for (int ordinal = 0; ordinal < submission->dataset->ngroups; ordinal++)
-	{
-		SpineGroup *group = &submission->dataset->groups[ordinal];
-		SpineBatch *batch = NULL;
-
-		for (int place = 0; place < n; place++)
-		{
-			SpineRecord *record = submission->records[place];
-			pg_uuid_t	record_id;
-
-			if (record == NULL || record->group != group)
-				continue;
-			CHECK_FOR_INTERRUPTS();
-			if (batch == NULL)
-				batch = spine_batch_create(group, submission->owner, submission->source_system,
-										   submission->context);
-			/* sent twice in one document: the later record corrects the earlier one */
-			if (spine_batch_count(batch) == SPINE_BATCH_ROWS || spine_batch_holds(batch, record))
-				spine_batch_flush(batch, take_verdict, submission);
-			spine_batch_add(batch, record, &record_id);
-		}
-		if (batch != NULL)
-		{
-			spine_batch_flush(batch, take_verdict, submission);
-			spine_batch_free(batch);
-		}
-	}
+	answers->context = CurrentMemoryContext;
+	answers->n = n;
+	answers->answers = palloc_extended(sizeof(Answer) * (Size) Max(n, 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	return answers;
 }
 
-/* Keeps the rejected records with their reasons. */
+/* keys: what stands in the first column instead of a number, or NULL. */
 static void
-keep_rejections(Submission *submission)
+return_answers(const Answers *answers, bool stored, const Datum *keys, ReturnSetInfo *rsinfo)
 {
-	int			n = submission->document->nrecords;
-	Datum	   *groups = palloc(sizeof(Datum) * n);
-	bool	   *no_group = palloc(sizeof(bool) * n);
-	Datum	   *raws = palloc(sizeof(Datum) * n);
-	Datum	   *findings = palloc(sizeof(Datum) * n);
-	int			count = 0;
-	int			lower = 1;
-	Oid			types[8] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, NAMEOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
-	Datum		args[8];
-	SpineOwnerScope scope;
-	StringInfoData json;
-
-	initStringInfo(&json);
-	for (int place = 0; place < n; place++)
-	{
-		SpineDocumentRecord *source = &submission->document->records[place];
-
-		if (submission->verdicts[place].outcome != OUTCOME_REJECTED)
-			continue;
-		CHECK_FOR_INTERRUPTS();
-		resetStringInfo(&json);
-		spine_door_findings_json(&json, submission->verdicts[place].findings);
-		no_group[count] = source->group == NULL;
-		if (source->group != NULL)
-			groups[count] = CStringGetTextDatum(source->group);
-		raws[count] = source->raw != NULL ?
-			PointerGetDatum(cstring_to_text_with_len(source->raw, source->raw_length)) :
-			CStringGetTextDatum("null");
-		findings[count++] = PointerGetDatum(cstring_to_text_with_len(json.data, json.len));
-	}
-	if (count == 0)
-		return;
-	args[0] = CStringGetTextDatum(submission->owner);
-	args[1] = CStringGetTextDatum(submission->source_system);
-	args[2] = CStringGetTextDatum(submission->dataset->name);
-	args[3] = CStringGetTextDatum(submission->dataset->version);
-	args[4] = CStringGetDatum(submission->caller->role_name);
-	args[5] = PointerGetDatum(construct_md_array(groups, no_group, 1, &count, &lower, TEXTOID, -1, false, TYPALIGN_INT));
-	args[6] = PointerGetDatum(construct_array(raws, count, TEXTOID, -1, false, TYPALIGN_INT));
-	args[7] = PointerGetDatum(construct_array(findings, count, TEXTOID, -1, false, TYPALIGN_INT));
-
-	spine_owner_enter(&scope);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute_with_args("INSERT INTO spine.rejection (rejection_id, owner, source_system, dataset, version,"
-							  " data_group, record, findings, rejected_for)"
-							  " SELECT spine.uuid_v7(), $1, $2, $3, $4, x.g, x.r::json, x.f::jsonb, $5"
-							  "   FROM unnest($6, $7, $8) AS x(g, r, f)",
-							  8, types, args, NULL, false, 0) != SPI_OK_INSERT)
-		elog(ERROR, "could not keep rejected records");
-	SPI_finish();
-	spine_owner_leave(&scope);
-}
-
-static void
-return_verdicts(Submission *submission, ReturnSetInfo *rsinfo)
-{
-	Datum		none = DirectFunctionCall1(jsonb_in, CStringGetDatum("[]"));
-	MemoryContext row = AllocSetContextCreate(CurrentMemoryContext, "spine verdict", ALLOCSET_DEFAULT_SIZES);
+	Datum		none = spine_findings_jsonb(NIL);
+	MemoryContext row = AllocSetContextCreate(CurrentMemoryContext, "spine answer", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(row);
 
-	for (int place = 0; place < submission->document->nrecords; place++)
+	for (int i = 0; i < answers->n; i++)
 	{
-		Verdict    *verdict = &submission->verdicts[place];
+		const Answer *answer = &answers->answers[i];
 		Datum		values[4];
-		bool		nulls[4] = {false, false, verdict->outcome == OUTCOME_REJECTED, false};
+		bool		nulls[4] = {false, false, answer->outcome == OUTCOME_REJECTED || !stored, false};
 
 		CHECK_FOR_INTERRUPTS();
-		values[0] = Int32GetDatum(place + 1);
-		values[1] = CStringGetTextDatum(outcome_names[verdict->outcome]);
-		values[2] = UUIDPGetDatum(&verdict->record_id);
-		values[3] = none;
-		if (verdict->findings != NIL)
-		{
-			StringInfoData json;
-
-			initStringInfo(&json);
-			spine_door_findings_json(&json, verdict->findings);
-			values[3] = DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
-		}
+		values[0] = keys != NULL ? keys[i] : Int32GetDatum(i + 1);
+		values[1] = CStringGetTextDatum(spine_outcome_names[answer->outcome]);
+		values[2] = UUIDPGetDatum(&answer->record_id);
+		values[3] = answer->findings == (Datum) 0 ? none :
+			spine_findings_jsonb(spine_findings_unpack(answer->findings));
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 		MemoryContextReset(row);
 	}
@@ -365,44 +91,143 @@ return_verdicts(Submission *submission, ReturnSetInfo *rsinfo)
 	MemoryContextDelete(row);
 }
 
-/*
- * spine.submit(document json | text): a row for each record.
- */
-Datum
-spine_submit(PG_FUNCTION_ARGS)
+static void
+run_document(const SpineDocument *document, SpineDataset *dataset, const SpineSubmissionEntry *entry,
+			 text *raw, bool dry, Answers *answers)
+{
+	SpineSubmissionDoor door = {.verdict = take_answer, .state = answers};
+	SpineSubmission *submission = spine_submission_begin(entry, dry, &door);
+
+	for (int i = 0; i < document->nrecords; i++)
+		spine_submission_add(submission, i + 1, dataset, document->records[i].start,
+							 document->records[i].length, 0);
+	spine_submission_finish(submission);
+	if (!dry)
+		spine_submission_record(spine_submission_entry(submission), raw);
+}
+
+/* The same in a subtransaction that is rolled back. */
+static void
+run_dry(const SpineDocument *document, SpineDataset *dataset, const SpineSubmissionEntry *entry, Answers *answers)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		run_document(document, dataset, entry, NULL, true, answers);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		ReThrowError(error);
+	}
+	PG_END_TRY();
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+}
+
+static Datum
+take_document(FunctionCallInfo fcinfo, bool dry)
 {
 	text	   *json = PG_GETARG_TEXT_PP(0);
-	Submission *submission = palloc0(sizeof(Submission));
-	int			n;
+	SpineSubmissionEntry entry = {.door = DOOR_SUBMIT};
+	SpineDocument *document;
+	SpineDataset *dataset;
+	Answers    *answers;
 
-	submission->context = CurrentMemoryContext;
-	submission->caller = spine_door_writer();
-	submission->owner = pstrdup(submission->caller->organisation);
-	submission->source_system = pstrdup(submission->caller->system);
-	submission->document = spine_document_parse(VARDATA_ANY(json), VARSIZE_ANY_EXHDR(json));
-	if (submission->document->system != NULL &&
-		strcmp(submission->document->system, submission->source_system) != 0)
+	spine_submission_from(&entry, spine_door_writer());
+	document = spine_document_parse(VARDATA_ANY(json), VARSIZE_ANY_EXHDR(json));
+	if (document->system != NULL && strcmp(document->system, entry.source_system) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("the submission is not from this role's system"),
-				 errdetail("This role is system \"%s\" of organisation %s.",
-						   submission->source_system, submission->owner)));
-	submission->dataset = spine_dataset_get(submission->document->dataset, submission->document->version);
-
-	n = submission->document->nrecords;
-	submission->verdicts = palloc_extended(sizeof(Verdict) * Max(n, 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	submission->records = palloc_extended(sizeof(SpineRecord *) * Max(n, 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	for (int place = 0; place < n; place++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		check_place(submission, place);
-	}
-	store_records(submission);
-	/* the cache may have been filled anew meanwhile */
-	submission->caller = spine_caller_get();
-	keep_rejections(submission);
-
+				 errdetail("This role is system \"%s\" of organisation %s.", entry.source_system, entry.owner)));
+	dataset = spine_dataset_get(document->dataset, document->version);
+	entry.dataset = dataset->name;
+	entry.version = dataset->version;
+	answers = answers_for(document->nrecords);
+	if (dry)
+		run_dry(document, dataset, &entry, answers);
+	else
+		run_document(document, dataset, &entry, json, false, answers);
 	InitMaterializedSRF(fcinfo, 0);
-	return_verdicts(submission, (ReturnSetInfo *) fcinfo->resultinfo);
+	return_answers(answers, !dry, NULL, (ReturnSetInfo *) fcinfo->resultinfo);
+	return (Datum) 0;
+}
+
+/* spine.submit(document json | text): a row for each record. */
+Datum
+spine_submit(PG_FUNCTION_ARGS)
+{
+	return take_document(fcinfo, false);
+}
+
+/* spine.validate(document json | text): the same rows, without record_id. */
+Datum
+spine_validate(PG_FUNCTION_ARGS)
+{
+	return take_document(fcinfo, true);
+}
+
+/*
+ * spine.run_again(owner, source_system, kind, dataset, version, ids uuid[], records text[], not_after timestamptz[]):
+ * rejected records of one system as a submission of their own. For spine's
+ * functions, which have looked at who asks and do with the outcomes what is due.
+ */
+Datum
+spine_run_again(PG_FUNCTION_ARGS)
+{
+	ArrayType  *ids = PG_GETARG_ARRAYTYPE_P(5);
+	ArrayType  *texts = PG_GETARG_ARRAYTYPE_P(6);
+	ArrayType  *times = PG_GETARG_ARRAYTYPE_P(7);
+	SpineSubmissionEntry entry = {
+		.door = DOOR_RESUBMIT,
+		.owner = text_to_cstring(PG_GETARG_TEXT_PP(0)),
+		.source_system = text_to_cstring(PG_GETARG_TEXT_PP(1)),
+		.kind = text_to_cstring(PG_GETARG_TEXT_PP(2)),
+		.role_name = memcpy(palloc0(NAMEDATALEN), spine_caller_get()->role_name, NAMEDATALEN)
+	};
+	SpineDataset *dataset = spine_dataset_get(text_to_cstring(PG_GETARG_TEXT_PP(3)),
+											  text_to_cstring(PG_GETARG_TEXT_PP(4)));
+	SpineSubmissionDoor door = {.verdict = take_answer};
+	SpineSubmission *submission;
+	Answers    *answers;
+	Datum	   *keys;
+	Datum	   *records;
+	Datum	   *limits;
+	int			n;
+	int			nrecords;
+	int			nlimits;
+
+	deconstruct_array(ids, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &keys, NULL, &n);
+	deconstruct_array(texts, TEXTOID, -1, false, TYPALIGN_INT, &records, NULL, &nrecords);
+	deconstruct_array(times, TIMESTAMPTZOID, 8, true, TYPALIGN_DOUBLE, &limits, NULL, &nlimits);
+	if (n != nrecords || n != nlimits)
+		elog(ERROR, "as many records as ids are wanted");
+	entry.dataset = dataset->name;
+	entry.version = dataset->version;
+	answers = answers_for(n);
+	door.state = answers;
+	submission = spine_submission_begin(&entry, false, &door);
+	for (int i = 0; i < n; i++)
+	{
+		text	   *record = DatumGetTextPP(records[i]);
+
+		spine_submission_add(submission, i + 1, dataset, VARDATA_ANY(record), VARSIZE_ANY_EXHDR(record),
+							 DatumGetTimestampTz(limits[i]));
+	}
+	spine_submission_finish(submission);
+	spine_submission_record(spine_submission_entry(submission), NULL);
+	InitMaterializedSRF(fcinfo, 0);
+	return_answers(answers, true, keys, (ReturnSetInfo *) fcinfo->resultinfo);
 	return (Datum) 0;
 }

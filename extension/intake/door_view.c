@@ -5,8 +5,7 @@
  *
  * A statement trigger opens a batch before the first row and stores what is
  * left after the last one; the row trigger checks each row and stores the
- * batch whenever it is full. Open batches are a stack, because a statement
- * may run inside another one's trigger or function.
+ * batch whenever it is full.
  *
  * Both triggers work without an error context: COPY would add its line to an
  * error, and a function its statement: a person's data, in the server's log.
@@ -26,8 +25,10 @@
 #include "utils/uuid.h"
 
 #include "errors.h"
+#include "governance/identity.h"
 #include "intake/door.h"
 #include "intake/intake.h"
+#include "intake/submission.h"
 
 /* columns of a view that are neither the record's own nor items */
 typedef enum ViewColumn
@@ -39,106 +40,34 @@ typedef enum ViewColumn
 
 typedef struct OpenBatch
 {
-	Oid			view;
-	SubTransactionId subxact;
-	MemoryContext context;
 	SpineBatch *batch;
 	SpineGroup *group;
-	char	   *owner;
-	char	   *source_system;
+	SpineSubmissionEntry entry;
 	int		   *columns;		/* of each view column: column of the record, or a ViewColumn */
 	int64		row_number;
-	struct OpenBatch *next;
 } OpenBatch;
-
-static OpenBatch *open_batches = NULL;
 
 PG_FUNCTION_INFO_V1(spine_intake_statement);
 PG_FUNCTION_INFO_V1(spine_intake_row);
 
 static void
-forget_at_end(XactEvent event, void *arg)
-{
-	/* the memory goes with the transaction's */
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
-		open_batches = NULL;
-}
-
-static void
-forget_at_subend(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
-{
-	for (OpenBatch **link = &open_batches; *link != NULL;)
-	{
-		OpenBatch  *open = *link;
-
-		if (open->subxact == mine && event == SUBXACT_EVENT_ABORT_SUB)
-		{
-			*link = open->next;
-			MemoryContextDelete(open->context);
-			continue;
-		}
-		if (open->subxact == mine && event == SUBXACT_EVENT_COMMIT_SUB)
-			open->subxact = parent;
-		link = &open->next;
-	}
-}
-
-const SpineCaller *
-spine_door_writer(void)
-{
-	const SpineCaller *caller = spine_caller_get();
-
-	if (caller->system == NULL || (caller->rights & SPINE_MAY_WRITE) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("role \"%s\" is not a system that may write", caller->role_name),
-				 errhint("An operator registers a supplier's system with spine.add_system().")));
-	return caller;
-}
-
-char *
-spine_door_trimmed(char *identifier)
-{
-	char	   *end;
-
-	if (identifier == NULL)
-		return NULL;
-	while (*identifier == ' ')
-		identifier++;
-	for (end = identifier + strlen(identifier); end > identifier && end[-1] == ' '; end--)
-		;
-	*end = '\0';
-	return *identifier == '\0' ? NULL : identifier;
-}
-
-static void
 open_batch(TriggerData *trigdata)
 {
-	static bool registered = false;
 	Trigger    *trigger = trigdata->tg_trigger;
 	TupleDesc	desc = RelationGetDescr(trigdata->tg_relation);
 	const SpineCaller *caller = spine_door_writer();
-	MemoryContext context;
+	SpineStatement *statement;
 	MemoryContext old;
 	OpenBatch  *open;
 
-	if (!registered)
-	{
-		RegisterXactCallback(forget_at_end, NULL);
-		RegisterSubXactCallback(forget_at_subend, NULL);
-		registered = true;
-	}
 	if (trigger->tgnargs != 3)
 		elog(ERROR, "trigger \"%s\" needs data set, version and group", trigger->tgname);
 
-	context = AllocSetContextCreate(TopTransactionContext, "spine view door", ALLOCSET_DEFAULT_SIZES);
-	old = MemoryContextSwitchTo(context);
-	open = palloc0(sizeof(OpenBatch));
-	open->context = context;
-	open->view = RelationGetRelid(trigdata->tg_relation);
-	open->subxact = GetCurrentSubTransactionId();
-	open->owner = pstrdup(caller->organisation);
-	open->source_system = pstrdup(caller->system);
+	statement = spine_statement_open(RelationGetRelid(trigdata->tg_relation));
+	old = MemoryContextSwitchTo(statement->context);
+	open = statement->state = palloc0(sizeof(OpenBatch));
+	open->entry.door = DOOR_VIEW;
+	spine_submission_from(&open->entry, caller);
 	open->group = spine_dataset_group(spine_dataset_get(trigger->tgargs[0], trigger->tgargs[1]),
 									  trigger->tgargs[2]);
 	if (open->group == NULL)
@@ -146,6 +75,15 @@ open_batch(TriggerData *trigdata)
 				(errcode(ERRCODE_SPINE_UNKNOWN_DATASET),
 				 errmsg("data group \"%s\" is not in data set \"%s\" version \"%s\"",
 						trigger->tgargs[2], trigger->tgargs[0], trigger->tgargs[1])));
+	if (!spine_kind_may_write_subject(open->entry.kind, open->group->subject))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("a system of this kind does not write data group \"%s\"", open->group->name),
+				 err_generic_string(PG_DIAG_TABLE_NAME, open->group->name)));
+	open->entry.dataset = open->group->dataset->name;
+	open->entry.version = open->group->dataset->version;
+	open->entry.data_group = open->group->name;
+	spine_identity_uuid_v7(&open->entry.id);
 
 	open->columns = palloc(sizeof(int) * desc->natts);
 	for (int i = 0; i < desc->natts; i++)
@@ -173,15 +111,14 @@ open_batch(TriggerData *trigdata)
 			open->columns[i] = column;
 		}
 	}
-	open->batch = spine_batch_create(open->group, open->owner, open->source_system, context);
-	open->next = open_batches;
-	open_batches = open;
+	open->batch = spine_batch_create(open->group, open->entry.owner, open->entry.source_system, NULL,
+									 statement->context);
 	MemoryContextSwitchTo(old);
 }
 
 /* Raises for a record that cannot be accepted: nothing of the statement stays. */
 static void
-refuse(const SpineGroup *group, int n, List *findings)
+refuse(const SpineGroup *group, int64 n, List *findings)
 {
 	StringInfoData detail;
 	int			nfaults = 0;
@@ -204,7 +141,8 @@ refuse(const SpineGroup *group, int n, List *findings)
 
 	ereport(ERROR,
 			(errcode(ERRCODE_SPINE_RECORD_REJECTED),
-			 errmsg_plural("row %d is refused: %d finding", "row %d is refused: %d findings", nfaults, n, nfaults),
+			 errmsg_plural("row %lld is refused: %d finding", "row %lld is refused: %d findings", nfaults,
+						   (long long) n, nfaults),
 			 errdetail_internal("%s", detail.data),
 			 errhint("Correct the row, or send records through spine.submit(), which keeps the good ones."),
 			 err_generic_string(PG_DIAG_SCHEMA_NAME, group->dataset->name),
@@ -214,11 +152,30 @@ refuse(const SpineGroup *group, int n, List *findings)
 }
 
 static void
-strict_verdict(void *state, int n, SpineOutcome outcome, const pg_uuid_t *record_id,
-			   List *findings, const char *raw, int raw_length)
+strict_verdict(void *state, const SpineVerdict *verdict)
 {
-	if (outcome == OUTCOME_REJECTED)
-		refuse(state, n, findings);
+	OpenBatch  *open = state;
+
+	if (verdict->outcome == OUTCOME_REJECTED)
+		refuse(open->group, verdict->n, verdict->findings);
+	open->entry.counts[verdict->outcome]++;
+}
+
+/* Stores the rest, and tells what the statement did. */
+static void
+close_batch(SpineStatement *statement)
+{
+	OpenBatch  *open = statement->state;
+	MemoryContext old = MemoryContextSwitchTo(statement->context);
+
+	spine_batch_flush(open->batch, strict_verdict, open);
+	if (open->row_number > 0)
+	{
+		spine_submission_record(&open->entry, NULL);
+		spine_statement_notice(open->entry.counts);
+	}
+	MemoryContextSwitchTo(old);
+	spine_statement_close(statement);
 }
 
 Datum
@@ -237,17 +194,10 @@ spine_intake_statement(PG_FUNCTION_ARGS)
 		open_batch(trigdata);
 	else
 	{
-		for (OpenBatch **link = &open_batches; *link != NULL; link = &(*link)->next)
-		{
-			OpenBatch  *open = *link;
+		SpineStatement *statement = spine_statement_find(RelationGetRelid(trigdata->tg_relation));
 
-			if (open->view != RelationGetRelid(trigdata->tg_relation))
-				continue;
-			spine_batch_flush(open->batch, strict_verdict, open->group);
-			*link = open->next;
-			MemoryContextDelete(open->context);
-			break;
-		}
+		if (statement != NULL)
+			close_batch(statement);
 	}
 	error_context_stack = context;
 	return PointerGetDatum(NULL);
@@ -274,11 +224,11 @@ refuse_column(OpenBatch *open, const char *column)
 static void
 check_writer(OpenBatch *open, int column, Datum value)
 {
-	if (strcmp(TextDatumGetCString(value), column == ENV_OWNER ? open->owner : open->source_system) != 0)
+	if (strcmp(TextDatumGetCString(value), column == ENV_OWNER ? open->entry.owner : open->entry.source_system) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("a system writes for its own organisation and under its own name only"),
-				 errdetail("This role is system \"%s\" of organisation %s.", open->source_system, open->owner),
+				 errdetail("This role is system \"%s\" of organisation %s.", open->entry.source_system, open->entry.owner),
 				 err_generic_string(PG_DIAG_TABLE_NAME, open->group->name),
 				 err_generic_string(PG_DIAG_COLUMN_NAME, spine_envelope_names[column])));
 }
@@ -350,6 +300,7 @@ static HeapTuple
 take_row(TriggerData *trigdata)
 {
 	TupleDesc	desc;
+	SpineStatement *statement;
 	OpenBatch  *open;
 	MemoryContext old;
 	HeapTuple	tuple;
@@ -361,14 +312,13 @@ take_row(TriggerData *trigdata)
 	pg_uuid_t	record_id;
 
 	desc = RelationGetDescr(trigdata->tg_relation);
-	for (open = open_batches; open != NULL; open = open->next)
-		if (open->view == RelationGetRelid(trigdata->tg_relation))
-			break;
-	if (open == NULL)
+	statement = spine_statement_find(RelationGetRelid(trigdata->tg_relation));
+	if (statement == NULL)
 		elog(ERROR, "no batch is open for view \"%s\"", RelationGetRelationName(trigdata->tg_relation));
+	open = statement->state;
 
 	if (spine_batch_count(open->batch) == SPINE_BATCH_ROWS)
-		spine_batch_flush(open->batch, strict_verdict, open->group);
+		spine_batch_flush(open->batch, strict_verdict, open);
 	open->row_number++;
 
 	old = MemoryContextSwitchTo(spine_batch_context(open->batch));
@@ -386,6 +336,7 @@ take_row(TriggerData *trigdata)
 	{
 		spine_batch_delete(open->batch,
 						   DatumGetUUIDP(old_values[view_column(open, desc, ENV_RECORD_ID)]));
+		open->entry.deleted++;
 		MemoryContextSwitchTo(old);
 		return trigdata->tg_trigtuple;
 	}
@@ -396,6 +347,7 @@ take_row(TriggerData *trigdata)
 	heap_deform_tuple(tuple, desc, values, nulls);
 	spine_record_init(&record, open->group, CurrentMemoryContext);
 	record.n = open->row_number;
+	record.owner = open->entry.owner;
 	record.keeps_subject = old_values != NULL;
 	if (old_values != NULL)
 		record.from_revision = DatumGetInt64(old_values[view_column(open, desc, ENV_REVISION)]);
@@ -408,7 +360,7 @@ take_row(TriggerData *trigdata)
 		/* sent twice in one statement: the later row corrects the earlier one */
 		MemoryContextSwitchTo(old);
 		open->row_number--;
-		spine_batch_flush(open->batch, strict_verdict, open->group);
+		spine_batch_flush(open->batch, strict_verdict, open);
 		return take_row(trigdata);
 	}
 	spine_batch_add(open->batch, &record, &record_id);

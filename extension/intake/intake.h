@@ -17,6 +17,7 @@
 #include "lib/stringinfo.h"
 #include "nodes/execnodes.h"
 #include "nodes/pg_list.h"
+#include "utils/timestamp.h"
 #include "utils/uuid.h"
 
 #define SPINE_BATCH_ROWS	1000
@@ -198,6 +199,7 @@ typedef struct SpineGroup
 
 	TupleDesc	desc;			/* envelope, then items: the form of a record */
 	TupleDesc	numbered;		/* the same after a row's number; set when first used */
+	TupleDesc	staged;			/* the same after what waits with it; set when first used */
 	Oid			table;
 	Oid			local_index;	/* unique (owner, source_system, local_record_id) */
 	AttrNumber *table_attnums;	/* of each column of desc in the table */
@@ -252,6 +254,7 @@ typedef struct SpineRecord
 	int32		anchor;			/* DateADT */
 	bool		keeps_subject;	/* an update that names nobody stays with its patient */
 	int64		from_revision;	/* the revision that an update has read; 0: none */
+	TimestampTz not_after;		/* refused if the stored record is younger; 0: never */
 	List	   *findings;		/* of SpineFinding */
 	int			untold;			/* findings beyond those that are told */
 	bool		rejected;

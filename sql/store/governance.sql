@@ -153,8 +153,8 @@ CREATE VIEW spine.findings AS
 COMMENT ON VIEW spine.findings IS 'Warnings on accepted records: a system''s own to the system, an organisation''s to its clinicians and analysts.';
 
 CREATE VIEW spine.rejections AS
-	SELECT j.rejection_id, j.owner, j.source_system, j.dataset, j.version, j.data_group, j.record, j.findings,
-		   j.rejected_at, j.rejected_for
+	SELECT j.rejection_id, j.submission_id, j.n, j.owner, j.source_system, j.dataset, j.version, j.data_group, j.local_record_id,
+		   j.record, j.findings, j.rejected_at, j.rejected_for, j.state, j.tries, j.settled_at, j.settled_by
 	  FROM spine.rejection j;
 COMMENT ON VIEW spine.rejections IS 'Records that were refused, whole, with their findings: a system''s own to the system, an organisation''s to its clinicians and analysts.';
 

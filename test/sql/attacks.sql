@@ -282,7 +282,7 @@ SELECT is(value_as('attacks_ryj_clinician', 'SELECT spine.visible(' || arguments
   FROM (VALUES ('''RYJ'', ARRAY[[''a'', NULL], [''b'', ''c'']], NULL', 't'), ('''RQM'', ARRAY[[''a'', NULL], [''b'', ''RYJ:care'']], gen_random_uuid()', 'f'),
 			   ('NULL, NULL, NULL', 'f'), ('repeat(''x'', 1000000), ''{}'', gen_random_uuid()', 'f')) AS x (arguments, answer);
 SELECT is(told('attacks_ryj_system', 'SELECT * FROM spine.submit(' || d || ')'), code, 'submit(' || left(d, 60) || ') -- attack 48')
-  FROM (VALUES ('repeat(''['', 1000000)', 'SP002'), ('''{"dataset":"maternity","version":"2.0","system":"RYJ Maternity","records":'' || repeat(''['', 100000)', '54001'),
+  FROM (VALUES ('repeat(''['', 1000000)', 'SP002'), ('''{"dataset":"maternity","version":"2.0","system":"RYJ Maternity","records":'' || repeat(''['', 100000)', 'SP002'),
 			   ('''{"dataset":"\u0000","version":"2.0","system":"RYJ Maternity","records":[]}''', 'SP002'), ('''null''', 'SP002'), ('''''', 'SP002'), ('NULL::text', 'ok'),
 			   ('''{"dataset":"maternity","version":"2.0","system":"RYJ Other","records":[]}''', '42501'), ('''{"dataset":"maternity","version":"2.0","system":"RYJ Maternity","records":[null,[],{},1]}''', 'ok')) AS x (d, code);
 

@@ -102,7 +102,7 @@ SELECT results_eq($$ SELECT n, findings #>> '{0,rule}' FROM verdict WHERE label 
 SELECT results_eq('SELECT count(*) FROM maternity.care_plan', 'VALUES (1::bigint)', 'what is good in the same document is kept');
 SELECT results_eq($$ SELECT count(*), count(*) FILTER (WHERE findings <> '[]') FROM spine.rejection $$,
 	'VALUES (7::bigint, 7::bigint)', 'what was refused is kept with its reasons');
-SELECT ok(EXISTS (SELECT FROM spine.rejection WHERE data_group = 'booking' AND record -> 'data' ->> 'antenatal_booking_date' = '2019-02-00'),
+SELECT ok(EXISTS (SELECT FROM spine.rejection WHERE data_group = 'booking' AND record::json -> 'data' ->> 'antenatal_booking_date' = '2019-02-00'),
 	'as it was sent');
 
 -- warnings
