@@ -48,6 +48,7 @@ SQL_FILES = \
 	sql/core.sql \
 	sql/organisations.sql \
 	sql/publish.sql \
+	sql/versions.sql \
 	sql/governance.sql \
 	sql/reading.sql \
 	sql/intake.sql \

@@ -383,6 +383,10 @@ CREATE FUNCTION spine.item_faults(definition jsonb) RETURNS TABLE (path text, fa
 	  FROM i JOIN (SELECT group_n, spine.item_column(body) AS name, count(*) AS times FROM i GROUP BY 1, 2 HAVING count(*) > 1) AS d
 		   ON d.group_n = i.group_n AND d.name = spine.json_text(i.body -> 'column')
 	UNION ALL
+	SELECT i.path || '.name', format('is the column of the item %s', o.name)
+	  FROM i JOIN i AS o ON o.group_n = i.group_n AND spine.json_text(o.body -> 'column') = i.name AND o.n <> i.n
+	 WHERE spine.item_column(i.body) <> i.name
+	UNION ALL
 	SELECT i.path || '.name', format('is the name of %s items of the group', d.times)
 	  FROM i JOIN (SELECT group_n, name, count(*) AS times FROM i GROUP BY group_n, name HAVING count(*) > 1) AS d
 		   USING (group_n, name)
@@ -948,9 +952,13 @@ CREATE FUNCTION spine.published_faults(definition jsonb) RETURNS TABLE (path tex
 	), other AS MATERIALIZED (
 		SELECT p.version, p.definition FROM spine.dataset AS p JOIN d ON d.name = p.name AND d.version <> p.version
 	), kept AS MATERIALIZED (
-		SELECT DISTINCT ON (i.group_name, i.name) i.group_name, i.name, i.body ->> 'type' AS type, other.version
+		SELECT DISTINCT ON (i.group_name, i.name, spine.item_column(i.body))
+			   i.group_name, i.name, spine.item_column(i.body) AS column_name, i.body ->> 'type' AS type, other.version
 		  FROM other, spine.definition_items(other.definition) AS i
-		 ORDER BY i.group_name, i.name
+		 ORDER BY i.group_name, i.name, spine.item_column(i.body), string_to_array(other.version, '.')::integer[]
+	), mine AS MATERIALIZED (
+		SELECT i.group_name, i.name, spine.item_column(i.body) AS column_name, spine.json_text(i.body -> 'type') AS type, i.body, i.path
+		  FROM spine.definition_items(definition) AS i
 	), kept_group AS MATERIALIZED (
 		SELECT DISTINCT ON (g.name) g.name, g.body ->> 'subject' AS subject, other.version
 		  FROM other, spine.definition_members(other.definition -> 'groups', '') AS g
@@ -972,10 +980,26 @@ CREATE FUNCTION spine.published_faults(definition jsonb) RETURNS TABLE (path tex
 	   AND NOT EXISTS (SELECT FROM spine.dataset AS p WHERE p.name = d.name AND p.version = d.version)
 	UNION ALL
 	SELECT i.path || '.type', format('is %s, but version %s has it as %s; an item that is kept keeps its type',
-									 i.body ->> 'type', k.version, k.type)
-	  FROM spine.definition_items(definition) AS i
-		   JOIN kept AS k ON k.group_name = i.group_name AND k.name = i.name AND k.type <> spine.json_text(i.body -> 'type')
-	 WHERE spine.item_type(spine.json_text(i.body -> 'type')) IS NOT NULL
+									 i.type, min(k.version), k.type)
+	  FROM mine AS i JOIN kept AS k ON k.group_name = i.group_name AND k.column_name = i.column_name AND k.type <> i.type
+	 WHERE spine.item_type(i.type) IS NOT NULL
+	 GROUP BY i.path, i.type, k.type
+	UNION ALL
+	-- a name is of one column in all versions, and no column has the name of an item of another
+	SELECT i.path || '.name', format('is not what it is in version %s: there %s is in the column %s, here %s is in the column %s',
+									 k.version, k.name, k.column_name, i.name, i.column_name)
+	  FROM mine AS i
+		   JOIN kept AS k ON k.group_name = i.group_name AND k.column_name <> i.column_name
+			AND ARRAY[k.name, k.column_name] && ARRAY[i.name, i.column_name]
+	UNION ALL
+	-- an older version calls the column otherwise: told to be another name again, kept from the version that is extended, or a mistake
+	SELECT i.path || '.name', format('is the column of the item %s since version %s: it cannot mean something else', k.name, k.version)
+	  FROM mine AS i
+		   JOIN kept AS k ON k.group_name = i.group_name AND k.column_name = i.column_name AND k.name <> i.name
+		   JOIN d ON string_to_array(k.version, '.')::integer[] < string_to_array(d.version, '.')::integer[]
+	 WHERE NOT i.body ? 'column' AND d.version ~ '^[0-9]{1,4}(\.[0-9]{1,4}){0,2}$'
+	   AND NOT EXISTS (SELECT FROM spine.definition_items(spine.known_definition(d.name, spine.json_text(definition -> 'extends'))) AS b
+						WHERE b.group_name = i.group_name AND b.name = i.name AND spine.item_column(b.body) = i.column_name)
 	UNION ALL
 	SELECT g.path || '.subject', format('is %s, but version %s has it as %s; a group that is kept keeps its subject',
 										g.body ->> 'subject', k.version, k.subject)
@@ -986,21 +1010,37 @@ CREATE FUNCTION spine.published_faults(definition jsonb) RETURNS TABLE (path tex
 COMMENT ON FUNCTION spine.published_faults(jsonb) IS
 	'What in a definition contradicts the versions published here.';
 
+CREATE FUNCTION spine.is_too_large(definition jsonb) RETURNS boolean
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+	SELECT count(*) > 500 OR sum(jsonb_array_length(spine.json_list(g -> 'items'))) > 20000
+	  FROM jsonb_array_elements(spine.json_list(definition -> 'groups')) AS g
+	$fn$;
+COMMENT ON FUNCTION spine.is_too_large(jsonb) IS 'Whether a definition is larger than any data set: more than 500 groups, or more than 20,000 items in all.';
+
 CREATE FUNCTION spine.definition_faults(definition jsonb) RETURNS TABLE (path text, fault text)
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 	SET jit = off
 	AS $fn$
 DECLARE
-	groups jsonb := spine.json_list(definition -> 'groups');
+	whole jsonb;
 BEGIN
+	IF spine.is_extension(definition) AND NOT spine.is_too_large(definition) THEN
+		whole := spine.expand(definition, '{}');
+		IF whole IS NULL THEN
+			RETURN QUERY SELECT * FROM spine.base_faults(definition);
+			RETURN;
+		END IF;
+		definition := whole;
+	END IF;
 	RETURN QUERY SELECT * FROM spine.head_faults(definition);
 	IF jsonb_typeof(definition) IS DISTINCT FROM 'object' THEN
 		RETURN;
 	END IF;
 	-- what is larger than any data set is not looked at more closely
-	IF jsonb_array_length(groups) > 500
-	   OR (SELECT sum(jsonb_array_length(spine.json_list(g -> 'items'))) > 20000 FROM jsonb_array_elements(groups) AS g) THEN
+	IF spine.is_too_large(definition) THEN
 		path := 'groups';
 		fault := 'has more than 500 groups, or more than 20000 items in all';
 		RETURN NEXT;
@@ -1020,7 +1060,7 @@ BEGIN
 END
 $fn$;
 COMMENT ON FUNCTION spine.definition_faults(jsonb) IS
-	'Every fault of a data-set definition, none if it can be published here. path: where, by names (groups.booking.items.edd_agreed.type) or by positions from 0 (groups[3].items[0].name). Never raises on account of the definition. For spine_operator and spine_supplier.';
+	'Every fault of a data-set definition, none if it can be published here. path: where, by names (groups.booking.items.edd_agreed.type) or by positions from 0 (groups[3].items[0].name). Of a definition that extends another version: its own faults, or else those of the whole that it stands for, with the whole''s positions. Never raises on account of the definition. For spine_operator and spine_supplier.';
 
 -- ---------------------------------------------------------------- making it
 
@@ -1218,24 +1258,38 @@ CREATE FUNCTION spine.make_all_records() RETURNS void
 DECLARE
 	branches text;
 BEGIN
+	WITH d AS MATERIALIZED (
+		SELECT name, definition, string_to_array(version, '.')::integer[] AS version FROM spine.dataset
+	), g AS MATERIALIZED (
+		SELECT DISTINCT ON (d.name, m.name) d.name AS dataset, m.name AS data_group, m.body ->> 'title' AS title, m.n
+		  FROM d, spine.definition_members(d.definition -> 'groups', '') AS m
+		 ORDER BY d.name, m.name, d.version DESC
+	), c AS MATERIALIZED (
+		-- the columns whose item has another name in the newest version that has it
+		SELECT n.* FROM (SELECT DISTINCT ON (d.name, i.group_name, spine.item_column(i.body))
+								d.name AS dataset, i.group_name, i.name, spine.item_column(i.body) AS column_name
+						   FROM d, spine.definition_items(d.definition) AS i
+						  ORDER BY d.name, i.group_name, spine.item_column(i.body), d.version DESC) AS n
+		 WHERE n.name <> n.column_name
+	)
 	SELECT string_agg(format(
 			'SELECT %L::text AS dataset, t.dataset_version AS version, %L::text AS data_group, %L::text AS title, '
 			't.record_id, t.owner, t.source_system, t.patient_id, t.episode_id, t.event_at, t.received_at, t.revision, '
-			'jsonb_strip_nulls(to_jsonb(t.*) - %L::text[]) AS data FROM %I.%I AS t',
-			g.dataset, g.data_group, g.title, spine.envelope_names(), g.dataset, g.data_group),
+			'jsonb_strip_nulls(to_jsonb(t.*) - %L::text[]%s) AS data FROM %I.%I AS t',
+			g.dataset, g.data_group, g.title,
+			spine.envelope_names() || ARRAY(SELECT c.column_name FROM c WHERE c.dataset = g.dataset AND c.group_name = g.data_group),
+			(SELECT string_agg(format(' || jsonb_build_object(%L, t.%I)', c.name, c.column_name), '' ORDER BY c.name)
+			   FROM c WHERE c.dataset = g.dataset AND c.group_name = g.data_group),
+			g.dataset, g.data_group),
 		' UNION ALL ' ORDER BY g.dataset, g.n)
-	  INTO branches
-	  FROM (SELECT DISTINCT ON (d.name, m.body ->> 'name')
-				   d.name AS dataset, m.body ->> 'name' AS data_group, m.body ->> 'title' AS title, m.n
-			  FROM spine.dataset AS d, jsonb_array_elements(d.definition -> 'groups') WITH ORDINALITY AS m (body, n)
-			 ORDER BY d.name, m.body ->> 'name', string_to_array(d.version, '.')::integer[] DESC) AS g;
+	  INTO branches FROM g;
 	IF branches IS NOT NULL THEN
 		EXECUTE 'CREATE OR REPLACE VIEW spine.all_records AS ' || branches;
 	END IF;
 END
 $fn$;
 COMMENT ON FUNCTION spine.make_all_records() IS
-	'Makes spine.all_records anew over the groups of every data set.';
+	'Makes spine.all_records anew over the groups of every data set. Items have the names that they have in the newest version that has them.';
 
 CREATE FUNCTION spine.publish_dataset(definition jsonb) RETURNS text
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
@@ -1259,6 +1313,9 @@ BEGIN
 	END IF;
 	-- one publisher at a time; readers go on
 	LOCK TABLE spine.dataset IN SHARE ROW EXCLUSIVE MODE;
+	IF spine.is_extension(definition) AND NOT spine.is_too_large(definition) THEN
+		definition := coalesce(spine.expand(definition, '{}'), definition);
+	END IF;
 	IF EXISTS (SELECT FROM spine.dataset AS d WHERE d.name = dataset AND d.version = the_version) THEN
 		IF EXISTS (SELECT FROM spine.dataset AS d
 					WHERE d.name = dataset AND d.version = the_version AND d.definition = publish_dataset.definition) THEN
@@ -1322,7 +1379,7 @@ BEGIN
 END
 $fn$;
 COMMENT ON FUNCTION spine.publish_dataset(jsonb) IS
-	'Publishes a data-set definition: makes its tables, the views of its version, policies, triggers and comments, all or nothing. Returns the schema of the views. The same definition again changes nothing; another one under a published version is refused; a faulty one is refused with SP004 and every fault in the detail. For spine_operator.';
+	'Publishes a data-set definition, a whole one or one that extends another version: makes its tables, the views of its version, policies, triggers and comments, all or nothing. Returns the schema of the views. The same definition again changes nothing; another one under a published version is refused; a faulty one is refused with SP004 and every fault in the detail. For spine_operator.';
 
 CREATE FUNCTION spine.publish_dataset(name text, version text) RETURNS text
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
@@ -1362,7 +1419,7 @@ BEGIN
 		'spine.group_faults(jsonb)', 'spine.item_faults(jsonb)', 'spine.day_number(text)',
 		'spine.reference_faults(jsonb)', 'spine.lexical_fault(text)', 'spine.tree_fault(oid)',
 		'spine.rule_shape(text)', 'spine.rule_form_faults(jsonb)', 'spine.rule_match_faults(jsonb)', 'spine.example_faults(jsonb)',
-		'spine.gate_text(text, bigint)', 'spine.rule_faults(jsonb)', 'spine.published_faults(jsonb)', 'spine.definition_faults(jsonb)',
+		'spine.gate_text(text, bigint)', 'spine.rule_faults(jsonb)', 'spine.published_faults(jsonb)', 'spine.is_too_large(jsonb)', 'spine.definition_faults(jsonb)',
 		'spine.item_comment(jsonb)', 'spine.group_comment(jsonb)', 'spine.envelope_comments(text, text)',
 		'spine.make_group_table(text, jsonb)', 'spine.extend_group_table(text, jsonb)',
 		'spine.make_group_view(text, text, jsonb)', 'spine.make_rule_indexes(jsonb)', 'spine.make_all_records()',
