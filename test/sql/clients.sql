@@ -1,6 +1,6 @@
 -- What each kind of system may do: a matrix of kinds and paths without an empty cell.
 \ir setup.psql
-SELECT plan(333);
+SELECT plan(444);
 
 -- a data set with a group about each subject there is
 \o /dev/null
@@ -69,12 +69,18 @@ CREATE FUNCTION document(subject text, number text, note text DEFAULT 'x') RETUR
 		'nhs_number', CASE WHEN subject <> 'none' THEN '9990000018' END, 'data', jsonb_strip_nulls(jsonb_build_object('number', number, 'note', note, 'more', CASE WHEN note = 'corrected' THEN '?' END))))))
 $$;
 
+CREATE FUNCTION inbox_line(subject text) RETURNS text LANGUAGE sql AS $$
+	SELECT ((document(subject, '')::jsonb - 'records') || (document(subject, subject || ' KIND', 'corrected')::jsonb #> '{records,0}'))::text
+$$;
+
 -- What is there: of each system that may write a record of each group that it may write, with a warning, corrected once, and one
 -- refused. The record of the woman is of the maternity system's organisation, and of another's.
 SELECT outcome(k.name, inserting(s), true), outcome(k.name, format('SELECT FROM spine.submit(%L::text)', document(s, s || ' ' || k.name, 'corrected')), true),
 	   outcome(k.name, format('SELECT FROM spine.submit(%L::text)', document(s, 'refused ' || k.name, NULL)), true)
   FROM kind k, unnest('{mother,baby,patient,none}'::text[]) s
  WHERE k.name IN ('maternity', 'device') OR k.name = 'neonatal' AND s <> 'mother';
+SELECT outcome(k, format('INSERT INTO spine.inbox (document) VALUES (%L), (%L), (''{'')', inbox_line('none'), inbox_line('mother')), true)
+  FROM unnest('{maternity,neonatal,device}'::text[]) k;
 SELECT outcome('other', inserting('mother'), true), outcome('other', inserting('baby'), true);
 \o
 SELECT is((SELECT count(*) FROM clients.about_mother), 3::bigint, 'there are records about mothers');
@@ -97,7 +103,7 @@ INSERT INTO path (name, statement, maternity, neonatal, maternity_readonly, repo
 	('SELECT nothing', 'SELECT 1 FROM clients_1_0.about_baby LIMIT 0',				'nothing', 'nothing', 'nothing', 'nothing', '42501'),
 	('SELECT a table', 'SELECT count(*) FROM clients.about_baby',					'42501', '42501', '42501', '42501', '42501'),
 	('SELECT FOR UPDATE', 'SELECT number FROM clients_1_0.about_baby FOR UPDATE',	'42501', '42501', '42501', '42501', '42501'),
-	('COPY TO', NULL,	'false 00000', 'false 00000', 'false 00000', 'false 00000', 'true 42501');
+	('COPY TO', NULL,	'00000', '00000', '00000', '00000', '25P02');
 
 -- views of a data set: writing
 INSERT INTO path (name, statement, maternity, neonatal, maternity_readonly, reports, device) VALUES
@@ -125,8 +131,9 @@ INSERT INTO path (name, statement, maternity, neonatal, maternity_readonly, repo
 	('DELETE all', 'DELETE FROM clients_1_0.about_baby',							'42501', '42501', '42501', '42501', '0'),
 	('DELETE of another system', 'DELETE FROM clients_1_0.about_baby WHERE source_system <> ''KIND''', '42501', '42501', '42501', '42501', '42501'),
 	('TRUNCATE', 'TRUNCATE clients.about_baby',										'42501', '42501', '42501', '42501', '42501'),
-	('COPY FROM', NULL,	'false 00000 2', 'false 00000 2', 'true 42501 0', 'true 42501 0', 'false 00000 2'),
-	('COPY FROM mother', NULL,	'false 00000 1', 'true 42501 0', 'true 42501 0', 'true 42501 0', 'false 00000 1');
+	('COPY FROM', NULL,	'00000 2', '00000 2', '25P02 0', '25P02 0', '00000 2'),
+	('COPY FROM mother', NULL,	'00000 1', '25P02 0', '25P02 0', '25P02 0', '00000 1'),
+	('COPY inbox', NULL,	'00000 3', '00000 3', '25P02 0', '25P02 0', '00000 3');
 
 -- the tolerant doors
 INSERT INTO path (name, statement, maternity, neonatal, maternity_readonly, reports, device) VALUES
@@ -149,11 +156,29 @@ INSERT INTO path (name, statement, maternity, neonatal, maternity_readonly, repo
 	('submit as another', 'SELECT outcome FROM spine.submit(''{"dataset": "clients", "version": "1.0", "system": "other", "records": []}''::text)',
 		'42501', '42501', '42501', '42501', '42501');
 
+INSERT INTO path (name, statement, maternity, neonatal, maternity_readonly, reports, device)
+	SELECT replace(name, 'submit', 'validate'), replace(statement, 'spine.submit', 'spine.validate'),
+		replace(maternity, ',t,', ',f,'), neonatal, maternity_readonly, reports, replace(device, ',t,', ',f,')
+	  FROM path WHERE name LIKE 'submit%' ORDER BY place;
+INSERT INTO path (name, statement, maternity, neonatal, maternity_readonly, reports, device) VALUES
+	('inbox', format('INSERT INTO spine.inbox (document) VALUES (%L), (''{'')', document('none', 'new')),	'2', '2', '42501', '42501', '2'),
+	('inbox RETURNING', 'INSERT INTO spine.inbox (document) VALUES (''{'') RETURNING document',	'42501', '42501', '42501', '42501', '42501'),
+	('SELECT inbox', 'SELECT count(*) FROM spine.inbox',							'42501', '42501', '42501', '42501', '42501'),
+	('UPDATE inbox', 'UPDATE spine.inbox SET document = NULL',						'55000', '55000', '55000', '55000', '55000'),
+	('DELETE inbox', 'DELETE FROM spine.inbox',										'55000', '55000', '55000', '55000', '55000'),
+	('submissions', 'SELECT count(*) FROM spine.submissions',						'13', '10', '0', '0', '13'),
+	('submissions of others', 'SELECT count(*) FROM spine.submissions WHERE source_system <> ''KIND''', '0', '0', '0', '0', '0'),
+	('inbox_result', 'SELECT outcome, data_group, record_id IS NOT NULL, findings -> 0 ->> ''rule'' FROM spine.inbox_result ORDER BY line',
+		'unchanged,about_none,t,none.more; unchanged,about_mother,t,mother.more; rejected,,f,record.malformed',
+		'unchanged,about_none,t,none.more; rejected,,f,group.denied; rejected,,f,record.malformed', 'nothing', 'nothing',
+		'unchanged,about_none,t,none.more; unchanged,about_mother,t,mother.more; rejected,,f,record.malformed'),
+	('raw_submission', 'SELECT count(*) FROM spine.raw_submission',					'42501', '42501', '42501', '42501', '42501');
+
 -- what is kept of records, and reading them as a whole
 INSERT INTO path (name, statement, maternity, neonatal, maternity_readonly, reports, device) VALUES
 	('all_records', 'SELECT count(*) FROM spine.all_records WHERE dataset = ''clients''', '11', '11', '11', '11', '42501'),
 	('findings', 'SELECT count(*) FROM spine.findings',								'4', '3', '0', '0', '42501'),
-	('rejections', 'SELECT count(*) FROM spine.rejections',							'4', '3', '0', '0', '42501'),
+	('rejections', 'SELECT count(*) FROM spine.rejections',							'5', '5', '0', '0', '42501'),
 	('corrections', 'SELECT count(*) FROM spine.corrections',						'11', '11', '11', '11', '42501'),
 	('relationships', 'SELECT count(*) FROM spine.relationships',					'0', '0', '0', '0', '42501'),
 	('accesses', 'SELECT count(*) FROM spine.accesses',								'42501', '42501', '42501', '42501', '42501'),

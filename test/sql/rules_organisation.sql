@@ -29,7 +29,7 @@ SELECT spine.publish_dataset('{"name": "rules_organisation", "version": "1.0", "
 			{"id": "visit.sender", "kind": "organisation", "severity": "record", "items": ["sender"], "at": "sent_on", "message": "Send a sender that was open when it sent."},
 			{"id": "visit.laboratory", "kind": "organisation", "severity": "record", "items": ["laboratory"], "known": true, "except": ["X9998"], "message": "Send a laboratory that is known."},
 			{"id": "visit.site", "kind": "organisation", "severity": "warning", "items": ["site"], "message": "Send a site that was open on the day."},
-			{"id": "visit.known_site", "kind": "organisation", "severity": "warning", "items": ["known_site"], "known": true, "message": "Send a site that is known."}]}]}');
+			{"id": "visit.known_site", "kind": "organisation", "severity": "warning", "items": ["known_site"], "known": true, "message": "Send a known_site that is known."}]}]}');
 \o
 CREATE SEQUENCE visit_number;
 -- sends one visit and tells what becomes of it: its outcome and the rules that it breaks

@@ -1,7 +1,7 @@
 -- Which rows a role sees, whatever it does to see more.
 \ir setup.psql
 \ir as_role.psql
-SELECT plan(67);
+SELECT plan(128);
 SELECT two_trusts('visibility') \g /dev/null
 SELECT make_roles('visibility_operator', 'visibility_device', 'visibility_reports', 'visibility_both', 'visibility_stranger', 'visibility_unit') \g /dev/null
 SELECT spine.add_organisation('RYJ01', 'A hospital', 'unit', 'RYJ'), spine.host_organisation('RYJ01'), spine.host_organisation('QRV') \g /dev/null
@@ -185,6 +185,55 @@ SELECT results_eq(format('SELECT value_as(%L, ''SELECT (SELECT count(*) FROM spi
 			   ('rqm_system', '0,false'), ('rqm_clinician', '0,false'), ('stranger', '0,false')) AS v (r, e);
 SELECT is(value_as('visibility_ryj_clinician', 'SELECT count(*) FROM spine.corrections'), '1', 'a clinician sees the corrections of his own');
 SELECT is(value_as('visibility_rqm_clinician', 'SELECT count(*) FROM spine.corrections'), '0', 'and no others'', opened or not');
+
+-- what was sent: its sender knows, and whoever acts for the organisation; of what became of each line those who see findings
+
+SELECT as_role('visibility_' || r, format($$ SELECT spine.submit('{"dataset": "maternity", "version": "2.0", "records": [{"group": "staff", "data": {"care_professional_id": "%s"}}]}'::text) $$, r))
+  FROM unnest('{device,rqm_system}'::text[]) r \g /dev/null
+CREATE FUNCTION send_lines(who text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE format('SET LOCAL ROLE %I', who);
+	INSERT INTO spine.inbox (document) VALUES
+		('{"dataset": "maternity", "version": "2.0", "group": "staff", "data": {"care_professional_id": "I1"}}'),
+		('{"dataset": "maternity", "version": "2.0", "group": "staff", "data": {}}');
+	RESET ROLE;
+END
+$$;
+SELECT send_lines('visibility_ryj_system'), send_lines('visibility_device'), send_lines('visibility_rqm_system') \g /dev/null
+SELECT is(value_as('visibility_' || r, 'SELECT concat_ws('' '', count(*) FILTER (WHERE owner = ''RYJ'' AND source_system = ''RYJ Maternity''), count(*) FILTER (WHERE source_system = ''Monitor''),
+		count(*) FILTER (WHERE owner = ''RYJ01''), count(*) FILTER (WHERE owner = ''RQM'')) FROM spine.submissions'), e, r || ' sees of submissions ' || e)
+  FROM (VALUES ('ryj_system', '6 0 0 0'), ('device', '0 2 0 0'), ('unit', '0 0 2 0'), ('reports', '0 0 0 0'), ('ryj_clinician', '6 2 0 0'), ('ryj_analyst', '6 2 0 0'),
+			   ('ryj_governor', '6 2 0 0'), ('operator', '6 2 0 0'), ('both', '6 2 0 4'), ('rqm_system', '0 0 0 4'), ('rqm_clinician', '0 0 0 4'),
+			   ('rqm_governor', '0 0 0 4'), ('stranger', '0 0 0 0')) AS v (r, e);
+SELECT is(value_as('visibility_' || r, 'SELECT concat_ws('' '', count(*), count(DISTINCT submission_id), count(*) FILTER (WHERE outcome = ''rejected'')) FROM spine.inbox_result'), e, r || ' sees of lines ' || e)
+  FROM (VALUES ('ryj_system', '2 1 1'), ('device', '2 1 1'), ('unit', '0 0 0'), ('reports', '0 0 0'), ('ryj_clinician', '4 2 2'), ('ryj_analyst', '4 2 2'),
+			   ('both', '6 3 3'), ('rqm_system', '2 1 1'), ('rqm_clinician', '2 1 1'), ('stranger', '0 0 0')) AS v (r, e);
+SELECT throws_ok(format($$ SELECT value_as('visibility_%s', 'SELECT count(*) FROM spine.inbox_result') $$, r), '42501', NULL, r || ' sees no lines')
+  FROM unnest('{ryj_governor,operator}'::text[]) r;
+SELECT is(value_as('visibility_' || r, 'SELECT count(*) FROM spine.rejections'), e, r || ' sees ' || e || ' refused records')
+  FROM (VALUES ('ryj_system', '2'), ('ryj_clinician', '3'), ('ryj_analyst', '3'), ('reports', '0'), ('unit', '0'), ('rqm_system', '1'), ('rqm_clinician', '1'), ('both', '4'), ('stranger', '0')) AS v (r, e);
+SELECT throws_ok(format($$ SELECT value_as('visibility_%s', 'SELECT count(*) FROM spine.rejections') $$, r), '42501', NULL, r || ' sees no refused records')
+  FROM unnest('{device,ryj_governor,operator}'::text[]) r;
+SELECT throws_ok(format($$ SELECT value_as('visibility_%s', 'SELECT count(*) FROM spine.%s') $$, r, t), '42501', NULL, format('%s reads not the table %s', r, t))
+  FROM unnest('{ryj_clinician,ryj_system,operator}'::text[]) r, unnest('{submission,raw_submission,inbox_line,submission_default,raw_submission_default,inbox_line_default}'::text[]) t;
+SELECT throws_ok(format($$ SELECT as_role('visibility_%s', 'SELECT * FROM spine.inbox') $$, r), '42501', NULL, 'nobody reads the inbox: ' || r)
+  FROM unnest('{ryj_system,device,ryj_clinician}'::text[]) r;
+SELECT is_empty($$ SELECT c.oid::regclass, a.grantee::regrole FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid, aclexplode(c.relacl) a
+	WHERE i.inhparent = ANY ('{spine.submission,spine.raw_submission,spine.inbox_line}'::regclass[]) AND a.grantee <> c.relowner $$, 'nobody is granted a month''s partition');
+SELECT cmp_ok((SELECT count(*) FROM pg_inherits WHERE inhparent = 'spine.submission'::regclass), '>', 1::bigint, 'though there are some');
+
+-- who listens learns that there was a submission, and its id
+
+LISTEN spine_submission;
+\o /tmp/spine_visibility_notified
+SELECT send_lines('visibility_ryj_system');
+SELECT 1;
+\o
+UNLISTEN spine_submission;
+\set notified `grep -c '^Asynchronous notification "spine_submission" with payload "[0-9a-f-]\{36\}" received from server process with PID [0-9]*\.$' /tmp/spine_visibility_notified`
+\set told `grep -c Asynchronous /tmp/spine_visibility_notified`
+\! rm -f /tmp/spine_visibility_notified
+SELECT is(ARRAY[:'notified', :'told'], ARRAY['1', '1'], 'a notification holds an id and nothing else');
 
 SELECT * FROM finish();
 REVOKE spine_member, spine_supplier FROM visibility_stranger;
