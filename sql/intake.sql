@@ -123,17 +123,19 @@ BEGIN
 				   AND h.old_row ->> 'local_record_id' = j.local_record_id AND h.old_row ->> 'source_system' = j.source_system
 				   AND h.changed_at > j.rejected_at)
 		RETURNING j.rejection_id, 'rejected', NULL::uuid, j.findings;
+	-- each submission by itself, so that what refuses one whole refuses no other
 	FOR part IN
-		SELECT j.owner, j.source_system, s.kind,
+		SELECT j.submission_id, j.owner, j.source_system, s.kind,
 			   coalesce(j.dataset, correction::json ->> 'dataset') AS dataset,
 			   coalesce(to_version, correction::json ->> 'version', j.version) AS version,
-			   array_agg(j.rejection_id ORDER BY j.rejected_at, j.n) AS ids,
-			   array_agg(coalesce(correction, j.record) ORDER BY j.rejected_at, j.n) AS records,
-			   array_agg(j.rejected_at ORDER BY j.rejected_at, j.n) AS times
+			   array_agg(j.rejection_id ORDER BY j.n) AS ids,
+			   array_agg(coalesce(correction, j.record) ORDER BY j.n) AS records,
+			   array_agg(j.rejected_at ORDER BY j.n) AS times
 		  FROM spine.rejection j
 		  JOIN spine.system s ON s.organisation = j.owner AND s.system = j.source_system
 		 WHERE j.rejection_id = ANY (ids) AND j.state = 'open' AND NOT j.findings @> '[{"rule": "record.superseded"}]'
-		 GROUP BY 1, 2, 3, 4, 5
+		 GROUP BY 1, 2, 3, 4, 5, 6
+		 ORDER BY min(j.rejected_at), j.submission_id
 	LOOP
 		IF part.dataset IS NULL OR part.version IS NULL THEN
 			RETURN QUERY SELECT j.rejection_id, 'rejected', NULL::uuid, j.findings

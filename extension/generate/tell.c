@@ -8,6 +8,9 @@
  */
 #include "postgres.h"
 
+#include "datatype/timestamp.h"
+#include "utils/datetime.h"
+
 #include "generate/journey.h"
 #include "generate/marginals.h"
 #include "generate/record.h"
@@ -1091,24 +1094,35 @@ spine_tell_organisation(const GeneratePlan *plan, int organisation, GeneratedRec
 	int64		now = (int64) plan->start * ONE_DAY;
 	const char *code = plan->organisations[organisation];
 	char		id[48];
+	GeneratePlan sound = *plan;
+	int			year,
+				month,
+				day;
 
-	w.plan = plan;
 	w.out = out;
 	random_start(&w.random, plan->seed, organisation, STREAM_ORGANISATION);
 	random_start(&w.faults, plan->seed, organisation, STREAM_ORGANISATION_FAULTS);
 
+	/*
+	 * never spoilt, as it would take the document along; of whole months, until the last of these
+	 * women is discharged
+	 */
+	sound.fault_rate = 0;
+	w.plan = &sound;
+	j2date(plan->start + POSTGRES_EPOCH_JDATE, &year, &month, &day);
 	begin_record(&w, "header", organisation, now);
 	snprintf(w.local_record, sizeof(w.local_record), "HDR-%s-1", code);
 	put(&w, "data_set_version", ITEM_MANDATORY, "2.0");
 	put(&w, "provider_organisation", ITEM_MANDATORY, code);
 	put(&w, "submitting_organisation", ITEM_MANDATORY, code);
 	put(&w, "primary_system", 0, "spine generator");
-	put_date(&w, "period_start_date", ITEM_MANDATORY | ITEM_BEGIN, plan->start);
-	put_date(&w, "period_end_date", ITEM_MANDATORY | ITEM_END, plan->start + 364);
+	put_date(&w, "period_start_date", ITEM_MANDATORY | ITEM_BEGIN, date2j(year, month, 1) - POSTGRES_EPOCH_JDATE);
+	put_date(&w, "period_end_date", ITEM_MANDATORY | ITEM_END, date2j(year + 2, month, 1) - POSTGRES_EPOCH_JDATE - 1);
 	put_date(&w, "created_date", ITEM_MANDATORY, plan->start);
 	put_time(&w, "created_time", 1);
 	w.items[w.nitems - 1].flags |= ITEM_MANDATORY;
 	end_record(&w);
+	w.plan = plan;
 
 	for (int i = 0; i < lengthof(staff); i++)
 	{

@@ -169,7 +169,7 @@ spine_plans_free(SpineGroup *group)
 /* expected: keys of records that the submission brings later, for rules that ask for them; NULL at a view. */
 SpineBatch *
 spine_batch_create(SpineGroup *group, const char *owner, const char *source_system,
-				   SpineKeySet *expected, MemoryContext parent)
+				   SpineKeySet * expected, MemoryContext parent)
 {
 	MemoryContext context = AllocSetContextCreate(parent, "spine batch", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
@@ -731,9 +731,9 @@ create_aliases(SpineBatch *batch)
 	args[2] = spine_array(locals, n, TEXTOID);
 	args[3] = spine_array(patients, n, UUIDOID);
 	return spine_plan_run(&plan_alias,
-			   "INSERT INTO spine.alias (owner, source_system, local_patient_id, patient_id)"
-			   " SELECT $1, $2, x.l, x.p FROM unnest($3, $4) AS x(l, p) ON CONFLICT DO NOTHING",
-			   4, types, args) == n;
+						  "INSERT INTO spine.alias (owner, source_system, local_patient_id, patient_id)"
+						  " SELECT $1, $2, x.l, x.p FROM unnest($3, $4) AS x(l, p) ON CONFLICT DO NOTHING",
+						  4, types, args) == n;
 }
 
 /* The system knew the person before it knew the NHS number: both ids are one person. */
@@ -763,11 +763,11 @@ link_identities(SpineBatch *batch)
 	args[1] = spine_array(from, n, UUIDOID);
 	args[2] = spine_array(to, n, UUIDOID);
 	spine_plan_run(&plan_identity_link,
-		"INSERT INTO spine.identity_link (link_id, from_patient, to_patient, method, owner)"
-		" SELECT spine.uuid_v7(), x.f, x.t, 'nhs_number', $1"
-		"   FROM (SELECT DISTINCT f, t FROM unnest($2, $3) AS u(f, t)) x"
-		" ON CONFLICT DO NOTHING",
-		3, types, args);
+				   "INSERT INTO spine.identity_link (link_id, from_patient, to_patient, method, owner)"
+				   " SELECT spine.uuid_v7(), x.f, x.t, 'nhs_number', $1"
+				   "   FROM (SELECT DISTINCT f, t FROM unnest($2, $3) AS u(f, t)) x"
+				   " ON CONFLICT DO NOTHING",
+				   3, types, args);
 }
 
 /*
@@ -814,14 +814,14 @@ find_episodes(SpineBatch *batch)
 	args[6] = Int32GetDatum(group->episode_open);
 	args[7] = CStringGetTextDatum(batch->owner);
 	spine_plan_run(&plan_episode_find,
-		"SELECT x.n, f.episode_id FROM unnest($1, $2, $3, $4) AS x(n, patient, anchor, event),"
-		" LATERAL (SELECT e.episode_id FROM spine.episode e"
-		"   WHERE e.patient_id = x.patient AND e.kind = $5 AND e.owner = $8"
-		"     AND CASE WHEN x.anchor IS NOT NULL AND e.anchor IS NOT NULL THEN abs(e.anchor - x.anchor) <= $6"
-		"              WHEN e.anchor IS NOT NULL AND x.event IS NOT NULL THEN abs(e.anchor - x.event) <= $7"
-		"              ELSE e.opened_at > now() - make_interval(days => $7) END"
-		"   ORDER BY abs(e.anchor - coalesce(x.anchor, x.event)) NULLS LAST, e.opened_at DESC LIMIT 1) f",
-		8, types, args);
+				   "SELECT x.n, f.episode_id FROM unnest($1, $2, $3, $4) AS x(n, patient, anchor, event),"
+				   " LATERAL (SELECT e.episode_id FROM spine.episode e"
+				   "   WHERE e.patient_id = x.patient AND e.kind = $5 AND e.owner = $8"
+				   "     AND CASE WHEN x.anchor IS NOT NULL AND e.anchor IS NOT NULL THEN abs(e.anchor - x.anchor) <= $6"
+				   "              WHEN e.anchor IS NOT NULL AND x.event IS NOT NULL THEN abs(e.anchor - x.event) <= $7"
+				   "              ELSE e.opened_at > now() - make_interval(days => $7) END"
+				   "   ORDER BY abs(e.anchor - coalesce(x.anchor, x.event)) NULLS LAST, e.opened_at DESC LIMIT 1) f",
+				   8, types, args);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple	tuple = SPI_tuptable->vals[i];
@@ -905,9 +905,9 @@ create_episodes(SpineBatch *batch)
 		args[4] = spine_array(patients, nnamed, UUIDOID);
 		args[5] = spine_array(ids, nnamed, UUIDOID);
 		if (spine_plan_run(&plan_episode_alias,
-				"INSERT INTO spine.episode_alias (owner, source_system, kind, local_episode_id, patient_id, episode_id)"
-				" SELECT $1, $2, $3, x.l, x.p, x.e FROM unnest($4, $5, $6) AS x(l, p, e) ON CONFLICT DO NOTHING",
-				6, alias_types, args) != nnamed)
+						   "INSERT INTO spine.episode_alias (owner, source_system, kind, local_episode_id, patient_id, episode_id)"
+						   " SELECT $1, $2, $3, x.l, x.p, x.e FROM unnest($4, $5, $6) AS x(l, p, e) ON CONFLICT DO NOTHING",
+						   6, alias_types, args) != nnamed)
 			return false;
 	}
 	if (nopened > 0)
@@ -925,9 +925,9 @@ create_episodes(SpineBatch *batch)
 		args[3] = spine_array_with_nulls(anchors, no_anchor, nopened, DATEOID);
 		args[4] = CStringGetTextDatum(batch->owner);
 		spine_plan_run(&plan_episode_insert,
-			"INSERT INTO spine.episode (episode_id, patient_id, kind, anchor, owner)"
-			" SELECT x.e, x.p, $3, x.a, $5 FROM unnest($1, $2, $4) AS x(e, p, a)",
-			5, types, args);
+					   "INSERT INTO spine.episode (episode_id, patient_id, kind, anchor, owner)"
+					   " SELECT x.e, x.p, $3, x.a, $5 FROM unnest($1, $2, $4) AS x(e, p, a)",
+					   5, types, args);
 	}
 	return true;
 }
@@ -961,10 +961,10 @@ set_anchors(SpineBatch *batch)
 	args[2] = CStringGetTextDatum(batch->owner);
 	args[3] = spine_array(corrections, n, BOOLOID);
 	spine_plan_run(&plan_episode_anchor,
-		"UPDATE spine.episode e SET anchor = x.a FROM unnest($1, $2, $4) AS x(e, a, c)"
-		" WHERE e.episode_id = x.e AND e.anchor IS DISTINCT FROM x.a"
-		"   AND (e.anchor IS NULL OR (x.c AND e.owner = $3))",
-		4, types, args);
+				   "UPDATE spine.episode e SET anchor = x.a FROM unnest($1, $2, $4) AS x(e, a, c)"
+				   " WHERE e.episode_id = x.e AND e.anchor IS DISTINCT FROM x.a"
+				   "   AND (e.anchor IS NULL OR (x.c AND e.owner = $3))",
+				   4, types, args);
 }
 
 /*
@@ -1007,20 +1007,20 @@ link_episodes(SpineBatch *batch)
 	args[5] = Int32GetDatum(group->episode_window);
 	if (corrected)
 		spine_plan_run(&plan_episode_part,
-			"DELETE FROM spine.episode_link l USING unnest($1) AS x(e), spine.episode f, spine.episode t"
-			" WHERE (l.from_episode = x.e OR l.to_episode = x.e) AND l.kind = 'same' AND l.method = 'anchor'"
-			"   AND f.episode_id = l.from_episode AND t.episode_id = l.to_episode"
-			"   AND abs(f.anchor - t.anchor) > $6 AND l.owner = ANY (spine.hosted_organisations())",
-			6, types, args);
+					   "DELETE FROM spine.episode_link l USING unnest($1) AS x(e), spine.episode f, spine.episode t"
+					   " WHERE (l.from_episode = x.e OR l.to_episode = x.e) AND l.kind = 'same' AND l.method = 'anchor'"
+					   "   AND f.episode_id = l.from_episode AND t.episode_id = l.to_episode"
+					   "   AND abs(f.anchor - t.anchor) > $6 AND l.owner = ANY (spine.hosted_organisations())",
+					   6, types, args);
 	spine_plan_run(&plan_episode_same,
-		"INSERT INTO spine.episode_link (from_episode, to_episode, kind, method, owner)"
-		" SELECT DISTINCT x.e, o.episode_id, 'same', 'anchor', $5"
-		"   FROM unnest($1, $2, $3) AS x(e, p, a)"
-		"   JOIN spine.episode m ON m.episode_id = x.e"
-		"   JOIN spine.episode o ON o.patient_id = x.p AND o.kind = $4 AND o.episode_id <> m.episode_id"
-		"  WHERE m.owner = $5 AND abs(o.anchor - m.anchor) <= $6"
-		" ON CONFLICT DO NOTHING",
-		6, types, args);
+				   "INSERT INTO spine.episode_link (from_episode, to_episode, kind, method, owner)"
+				   " SELECT DISTINCT x.e, o.episode_id, 'same', 'anchor', $5"
+				   "   FROM unnest($1, $2, $3) AS x(e, p, a)"
+				   "   JOIN spine.episode m ON m.episode_id = x.e"
+				   "   JOIN spine.episode o ON o.patient_id = x.p AND o.kind = $4 AND o.episode_id <> m.episode_id"
+				   "  WHERE m.owner = $5 AND abs(o.anchor - m.anchor) <= $6"
+				   " ON CONFLICT DO NOTHING",
+				   6, types, args);
 }
 
 /* The owner has an episode of these patients now: that is a relationship. */
@@ -1044,12 +1044,12 @@ create_relationships(SpineBatch *batch)
 	args[0] = CStringGetTextDatum(batch->owner);
 	args[1] = spine_array(patients, n, UUIDOID);
 	spine_plan_run(&plan_relationship,
-		"INSERT INTO spine.relationship (relationship_id, patient_id, organisation, kind, owner, audience)"
-		" SELECT spine.uuid_v7(), x.p, $1, 'episode', $1, a.audience"
-		"   FROM (SELECT DISTINCT p FROM unnest($2) AS u(p)) x,"
-		"        (SELECT spine.relationship_audience($1, $1) AS audience OFFSET 0) a"
-		" ON CONFLICT DO NOTHING",
-		2, types, args);
+				   "INSERT INTO spine.relationship (relationship_id, patient_id, organisation, kind, owner, audience)"
+				   " SELECT spine.uuid_v7(), x.p, $1, 'episode', $1, a.audience"
+				   "   FROM (SELECT DISTINCT p FROM unnest($2) AS u(p)) x,"
+				   "        (SELECT spine.relationship_audience($1, $1) AS audience OFFSET 0) a"
+				   " ON CONFLICT DO NOTHING",
+				   2, types, args);
 }
 
 /* A baby's record whose parent is its mother's: baby to mother, birth to pregnancy. */
@@ -1078,9 +1078,9 @@ link_babies(SpineBatch *batch)
 	args[2] = spine_array(from, n, UUIDOID);
 	args[3] = spine_array(to, n, UUIDOID);
 	spine_plan_run(&plan_family_link,
-		"INSERT INTO spine.family_link (child, mother, method, owner)"
-		" SELECT DISTINCT x.c, x.m, $2, $1 FROM unnest($3, $4) AS x(c, m) ON CONFLICT DO NOTHING",
-		4, types, args);
+				   "INSERT INTO spine.family_link (child, mother, method, owner)"
+				   " SELECT DISTINCT x.c, x.m, $2, $1 FROM unnest($3, $4) AS x(c, m) ON CONFLICT DO NOTHING",
+				   4, types, args);
 	n = 0;
 	for (int i = 0; i < batch->nrows; i++)
 	{
@@ -1096,9 +1096,9 @@ link_babies(SpineBatch *batch)
 	args[2] = spine_array(from, n, UUIDOID);
 	args[3] = spine_array(to, n, UUIDOID);
 	spine_plan_run(&plan_episode_link,
-		"INSERT INTO spine.episode_link (from_episode, to_episode, kind, method, owner)"
-		" SELECT DISTINCT x.f, x.t, 'birth_of', $2, $1 FROM unnest($3, $4) AS x(f, t) ON CONFLICT DO NOTHING",
-		4, types, args);
+				   "INSERT INTO spine.episode_link (from_episode, to_episode, kind, method, owner)"
+				   " SELECT DISTINCT x.f, x.t, 'birth_of', $2, $1 FROM unnest($3, $4) AS x(f, t) ON CONFLICT DO NOTHING",
+				   4, types, args);
 }
 
 static void
@@ -1128,8 +1128,8 @@ set_audiences(SpineBatch *batch)
 	args[3] = spine_array(numbers, n, INT4OID);
 	args[4] = spine_array(patients, n, UUIDOID);
 	spine_plan_run(&plan_audience,
-		"SELECT x.n, spine.audience($1, $2, $3, x.p) FROM unnest($4, $5) AS x(n, p)",
-		5, types, args);
+				   "SELECT x.n, spine.audience($1, $2, $3, x.p) FROM unnest($4, $5) AS x(n, p)",
+				   5, types, args);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		bool		isnull;
@@ -1299,7 +1299,7 @@ append_match(StringInfo query, const SpineGroup *group, const SpineRule *rule, c
 	for (int i = 0; i < rule->nitems; i++)
 	{
 		const char *wanted = by_column ? table_column(rule->other, ENV_COLUMNS + target->items[i]) :
-			item_name(rule->other, target->items[i]);
+		item_name(rule->other, target->items[i]);
 
 		if (by_column && found_by_local_id(rule))
 			wanted = "local_record_id";
@@ -1473,7 +1473,7 @@ judge_set_rules(SpineBatch *batch)
 			if (rule->kind != RULE_RELATED && rule->kind != RULE_EXISTS && rule->kind != RULE_UNIQUE)
 				continue;
 			spine_plan_run(&group->plans->rules[i],
-				group->plans->rules[i] == NULL ? stored_query(group, rule) : NULL, 2, types, args);
+						   group->plans->rules[i] == NULL ? stored_query(group, rule) : NULL, 2, types, args);
 			take_broken(batch, rule);
 			if (count == 1)
 				continue;
@@ -1529,8 +1529,8 @@ end_waiting(SpineBatch *batch)
 	args[1] = CStringGetTextDatum(batch->source_system);
 	args[2] = spine_array(keys, n, TEXTOID);
 	spine_plan_run(&plan_finding_arrived,
-		"DELETE FROM spine.finding f WHERE f.awaits = ANY ($3) AND f.owner = $1 AND f.source_system = $2",
-		3, types, args);
+				   "DELETE FROM spine.finding f WHERE f.awaits = ANY ($3) AND f.owner = $1 AND f.source_system = $2",
+				   3, types, args);
 }
 
 /*
@@ -1579,7 +1579,7 @@ insert_rows(SpineGroup *group)
 	PG_TRY();
 	{
 		stored = spine_plan_run(&group->plans->insert,
-					 group->plans->insert == NULL ? insert_query(group) : NULL, 0, NULL, NULL);
+								group->plans->insert == NULL ? insert_query(group) : NULL, 0, NULL, NULL);
 	}
 	PG_CATCH();
 	{
@@ -1616,7 +1616,7 @@ store_rows(SpineBatch *batch, bool existing)
 		spine_register_rows("spine_batch", group->desc, rows, count);
 		if (existing)
 			stored = spine_plan_run(&group->plans->update,
-						 group->plans->update == NULL ? update_query(group) : NULL, 0, NULL, NULL);
+									group->plans->update == NULL ? update_query(group) : NULL, 0, NULL, NULL);
 		else
 			stored = insert_rows(group);
 		if (stored != count)
@@ -1640,10 +1640,10 @@ delete_rows(SpineBatch *batch)
 	args[1] = CStringGetTextDatum(batch->owner);
 	args[2] = CStringGetTextDatum(batch->source_system);
 	spine_plan_run(&group->plans->delete,
-		group->plans->delete == NULL ?
-		psprintf("DELETE FROM %s t WHERE t.record_id = ANY ($1) AND t.owner = $2 AND t.source_system = $3",
-				 quote_qualified_identifier(group->dataset->name, group->name)) : NULL,
-		3, types, args);
+				   group->plans->delete == NULL ?
+				   psprintf("DELETE FROM %s t WHERE t.record_id = ANY ($1) AND t.owner = $2 AND t.source_system = $3",
+							quote_qualified_identifier(group->dataset->name, group->name)) : NULL,
+				   3, types, args);
 	spine_plan_run(&plan_finding_delete, "DELETE FROM spine.finding f WHERE f.record_id = ANY ($1)", 1, types, args);
 }
 
@@ -1717,9 +1717,9 @@ store_findings(SpineBatch *batch)
 	args[7] = CStringGetTextDatum(batch->source_system);
 	args[8] = spine_array_with_nulls(awaits, no_awaits, n, TEXTOID);
 	spine_plan_run(&plan_finding_insert,
-		"INSERT INTO spine.finding (record_id, rule, item, message, severity, dataset, data_group, owner, source_system, awaits)"
-		" SELECT x.r, x.u, x.i, x.m, 'warning', $5, $6, $7, $8, x.a FROM unnest($1, $2, $3, $4, $9) AS x(r, u, i, m, a)",
-		9, types, args);
+				   "INSERT INTO spine.finding (record_id, rule, item, message, severity, dataset, data_group, owner, source_system, awaits)"
+				   " SELECT x.r, x.u, x.i, x.m, 'warning', $5, $6, $7, $8, x.a FROM unnest($1, $2, $3, $4, $9) AS x(r, u, i, m, a)",
+				   9, types, args);
 }
 
 void

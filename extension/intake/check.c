@@ -388,6 +388,8 @@ evaluate_rules(SpineRecord *record, const SpineRule *volatile *present)
 		if (group->rules[i].kind == RULE_EXPRESSION && group->rules[i].state == NULL)
 			spine_rule_compile(group, &group->rules[i]);
 	}
+	if (group->econtext == NULL)
+		return;					/* none of the rules is an expression */
 	ResetExprContext(group->econtext);
 	set_slot(group->slot, record->values, record->nulls);
 	group->econtext->ecxt_scantuple = group->slot;

@@ -483,9 +483,9 @@ static void
 load_rules(SpineDataset *dataset)
 {
 	static const char *const kinds[] = {
-		[RULE_EXPRESSION] = "expression", [RULE_RELATED] = "related", [RULE_EXISTS] = "exists",
-		[RULE_UNIQUE] = "unique", [RULE_ORGANISATION] = "organisation", [RULE_OWN_CODE] = "own_code",
-		[RULE_COUNT] = "count", [RULE_FAILURES] = "failures"
+		[RULE_EXPRESSION] = "expression",[RULE_RELATED] = "related",[RULE_EXISTS] = "exists",
+		[RULE_UNIQUE] = "unique",[RULE_ORGANISATION] = "organisation",[RULE_OWN_CODE] = "own_code",
+		[RULE_COUNT] = "count",[RULE_FAILURES] = "failures"
 	};
 
 	run_query("SELECT g->>'name', r->>'id', r->>'severity', r->'items'->>0, r->>'message', r->>'expression',"

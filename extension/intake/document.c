@@ -18,7 +18,8 @@
 #include "errors.h"
 #include "intake/document.h"
 
-#define DEPTH_MAX	64			/* of a record, and of what is around the records; the parser is recursive */
+#define DEPTH_MAX	64			/* of a record, and of what is around the records; the parser is
+								 * recursive */
 
 static void
 malformed(const char *what)

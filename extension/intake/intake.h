@@ -219,7 +219,8 @@ typedef struct SpineDataset
 	int			ngroups;
 	SpineGroup *groups;
 	SpineGroup *header;			/* NULL where there is none */
-	bool		may_refuse_late;	/* a rule that is judged while storing may refuse the submission */
+	bool		may_refuse_late;	/* a rule that is judged while storing may refuse the
+									 * submission */
 	struct SpineDataset *next;
 } SpineDataset;
 
@@ -305,9 +306,9 @@ extern bool spine_record_has_finding(const SpineRecord *record, const char *item
 extern void spine_check_record(SpineRecord *record);
 
 /* target.c */
-extern SpineKeySet *spine_keys_create(MemoryContext context);
-extern void spine_keys_add(SpineKeySet *keys, const char *key);
-extern bool spine_keys_has(SpineKeySet *keys, const char *key);
+extern SpineKeySet * spine_keys_create(MemoryContext context);
+extern void spine_keys_add(SpineKeySet * keys, const char *key);
+extern bool spine_keys_has(SpineKeySet * keys, const char *key);
 extern char *spine_target_key(const SpineGroup *group, int target, const Datum *values, const bool *nulls);
 extern char *spine_reference_key(const SpineGroup *group, const int *items, int nitems,
 								 const SpineGroup *other, int target,
@@ -334,7 +335,7 @@ typedef struct SpineVerdict
 typedef void (*spine_batch_verdict) (void *state, const SpineVerdict *verdict);
 
 extern SpineBatch *spine_batch_create(SpineGroup *group, const char *owner, const char *source_system,
-									  SpineKeySet *expected, MemoryContext parent);
+									  SpineKeySet * expected, MemoryContext parent);
 extern bool spine_batch_holds(SpineBatch *batch, const SpineRecord *record);
 extern MemoryContext spine_batch_context(SpineBatch *batch);
 extern int	spine_batch_count(const SpineBatch *batch);

@@ -28,6 +28,7 @@ prepare(const char *query, int nargs, const Oid *types)
 uint64
 spine_plan_run(SPIPlanPtr *plan, const char *query, int nargs, const Oid *types, Datum *args)
 {
+	MemoryContext context = CurrentMemoryContext;
 	int			result;
 
 	if (*plan == NULL)
@@ -35,6 +36,8 @@ spine_plan_run(SPIPlanPtr *plan, const char *query, int nargs, const Oid *types,
 	result = SPI_execute_plan(*plan, args, NULL, false, 0);
 	if (result < 0)
 		elog(ERROR, "intake query failed: %s", SPI_result_code_string(result));
+	/* SPI leaves its own, which ends with the connection: what callers make must outlive that */
+	MemoryContextSwitchTo(context);
 	return SPI_processed;
 }
 

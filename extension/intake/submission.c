@@ -24,6 +24,7 @@
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/datum.h"
+#include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
@@ -37,7 +38,7 @@
 #include "intake/submission.h"
 
 #define STAGE_KILOBYTES		1024	/* of memory for each group's waiting records */
-#define REJECTIONS_KEPT		500		/* before they are written */
+#define REJECTIONS_KEPT		500 /* before they are written */
 
 const char *const spine_outcome_names[] = {
 	"accepted", "accepted_with_warnings", "unchanged", "rejected"
@@ -108,8 +109,15 @@ struct SpineSubmission
 	SpineKeySet *rejected;		/* keys of records whose children are rejected; NULL: none */
 	SpineKeySet *expected;		/* keys of records that rules of earlier groups ask for */
 	const SpineRule *refused;	/* the rule that refuses the submission */
+	HTAB	   *own_findings;	/* of records rejected while that may still be undone */
 	Rejections	rejections;
 };
+
+typedef struct OwnFindings
+{
+	int64		n;
+	Datum		packed;
+} OwnFindings;
 
 static SPIPlanPtr plan_rejections = NULL;
 
@@ -182,7 +190,7 @@ void
 spine_submission_record(const SpineSubmissionEntry *entry, text *raw)
 {
 	static const Oid types[15] = {UUIDOID, TEXTOID, TEXTOID, NAMEOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-		INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID};
+	INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID};
 	const char *suffix = month_suffix();
 	SPIPlanPtr *plan = raw == NULL ? &plan_entry : &plan_entry_raw;
 	int			nargs = raw == NULL ? 14 : 15;
@@ -271,10 +279,10 @@ spine_submission_keep_outcomes(const SpineSubmissionEntry *entry, const SpineLin
  */
 
 static void
-write_rejections(SpineSubmission *submission)
+write_rejections(SpineSubmission * submission)
 {
 	static const Oid types[11] = {UUIDOID, TEXTOID, TEXTOID, NAMEOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-		TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID};
+	TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID};
 	Rejections *kept = &submission->rejections;
 	MemoryContext old;
 	SpineOwnerScope scope;
@@ -307,7 +315,7 @@ write_rejections(SpineSubmission *submission)
 }
 
 static void
-keep_rejection(SpineSubmission *submission, SpineDataset *dataset, const char *group, const SpineVerdict *verdict)
+keep_rejection(SpineSubmission * submission, SpineDataset *dataset, const char *group, const SpineVerdict *verdict)
 {
 	Rejections *kept = &submission->rejections;
 	MemoryContext old;
@@ -352,7 +360,7 @@ keep_rejection(SpineSubmission *submission, SpineDataset *dataset, const char *g
 
 /* Remembers the keys by which the children of a record that goes with all below it name it. */
 static void
-reject_children(SpineSubmission *submission, const SpineVerdict *verdict)
+reject_children(SpineSubmission * submission, const SpineVerdict *verdict)
 {
 	const SpineGroup *group = verdict->group;
 
@@ -371,7 +379,7 @@ reject_children(SpineSubmission *submission, const SpineVerdict *verdict)
 }
 
 static void
-reject(SpineSubmission *submission, SpineDataset *dataset, const char *group, const SpineVerdict *verdict)
+reject(SpineSubmission * submission, SpineDataset *dataset, const char *group, const SpineVerdict *verdict)
 {
 	submission->entry.counts[OUTCOME_REJECTED]++;
 	keep_rejection(submission, dataset, group, verdict);
@@ -410,13 +418,13 @@ spine_submission_begin(const SpineSubmissionEntry *entry, bool dry, const SpineS
 }
 
 const SpineSubmissionEntry *
-spine_submission_entry(const SpineSubmission *submission)
+spine_submission_entry(const SpineSubmission * submission)
 {
 	return &submission->entry;
 }
 
 static Part *
-find_part(SpineSubmission *submission, SpineDataset *dataset)
+find_part(SpineSubmission * submission, SpineDataset *dataset)
 {
 	MemoryContext old;
 	ListCell   *cell;
@@ -476,7 +484,7 @@ put_text(Datum *value, bool *isnull, const char *text)
 }
 
 static void
-stage(SpineSubmission *submission, Stage *stage, const SpineRecord *record)
+stage(SpineSubmission * submission, Stage *stage, const SpineRecord *record)
 {
 	int			natts = record->group->desc->natts;
 	Datum	   *values = palloc(sizeof(Datum) * (STAGED_COLUMNS + natts));
@@ -604,7 +612,7 @@ take_item(SpineRecord *record, const SpineField *field)
 
 /* A header that is sound counts for the records after it. */
 static void
-take_header(SpineSubmission *submission, Part *part, const SpineRecord *record)
+take_header(SpineSubmission * submission, Part *part, const SpineRecord *record)
 {
 	MemoryContext old = MemoryContextSwitchTo(submission->context);
 	TupleDesc	desc = record->group->desc;
@@ -621,7 +629,7 @@ take_header(SpineSubmission *submission, Part *part, const SpineRecord *record)
 
 /* Whether a finding refuses the whole submission. */
 static void
-look_for_refusal(SpineSubmission *submission, const SpineGroup *group, List *findings)
+look_for_refusal(SpineSubmission * submission, const SpineGroup *group, List *findings)
 {
 	ListCell   *cell;
 
@@ -639,7 +647,7 @@ look_for_refusal(SpineSubmission *submission, const SpineGroup *group, List *fin
 
 /* The data set that a line of the inbox names; NULL, with a finding, where it is not accepted. */
 static SpineDataset *
-dataset_of_line(SpineSubmission *submission, SpineRecord *record, const SpineDocumentRecord *source)
+dataset_of_line(SpineSubmission * submission, SpineRecord *record, const SpineDocumentRecord *source)
 {
 	SpineDataset *dataset = NULL;
 	ListCell   *cell;
@@ -670,7 +678,7 @@ dataset_of_line(SpineSubmission *submission, SpineRecord *record, const SpineDoc
 }
 
 static SpineGroup *
-group_of(SpineSubmission *submission, SpineRecord *record, SpineDataset *dataset, const SpineDocumentRecord *source)
+group_of(SpineSubmission * submission, SpineRecord *record, SpineDataset *dataset, const SpineDocumentRecord *source)
 {
 	SpineGroup *group;
 
@@ -699,7 +707,7 @@ group_of(SpineSubmission *submission, SpineRecord *record, SpineDataset *dataset
  * names its own.
  */
 void
-spine_submission_add(SpineSubmission *submission, int64 n, SpineDataset *dataset,
+spine_submission_add(SpineSubmission * submission, int64 n, SpineDataset *dataset,
 					 const char *raw, int raw_length, TimestampTz not_after)
 {
 	MemoryContext old = MemoryContextSwitchTo(submission->record_context);
@@ -709,7 +717,8 @@ spine_submission_add(SpineSubmission *submission, int64 n, SpineDataset *dataset
 	Part	   *part = NULL;
 
 	CHECK_FOR_INTERRUPTS();
-	spine_document_record(raw, raw_length, dataset == NULL, &source);
+	/* what is run again may have come as a line of the inbox */
+	spine_document_record(raw, raw_length, dataset == NULL || submission->entry.door == DOOR_RESUBMIT, &source);
 	if (source.fault != NULL)
 		spine_record_finding(&record, "record.malformed", SEVERITY_RECORD, NULL, "%s", source.fault);
 	else
@@ -833,6 +842,14 @@ take_verdict(void *state, const SpineVerdict *verdict)
 
 		part->stages[group->ordinal].rejected++;
 		look_for_refusal(submission, group, verdict->findings);
+		if (submission->own_findings != NULL)
+		{
+			MemoryContext old = MemoryContextSwitchTo(submission->context);
+			OwnFindings *own = hash_search(submission->own_findings, &verdict->n, HASH_ENTER, NULL);
+
+			own->packed = spine_findings_pack(verdict->findings);
+			MemoryContextSwitchTo(old);
+		}
 		reject(submission, group->dataset, group->name, verdict);
 	}
 	else
@@ -843,7 +860,7 @@ take_verdict(void *state, const SpineVerdict *verdict)
 }
 
 static void
-reject_staged(SpineSubmission *submission, SpineRecord *record, SpineFinding *finding)
+reject_staged(SpineSubmission * submission, SpineRecord *record, SpineFinding *finding)
 {
 	SpineVerdict verdict = {
 		.n = record->n,
@@ -862,7 +879,7 @@ reject_staged(SpineSubmission *submission, SpineRecord *record, SpineFinding *fi
 
 /* The group of a record that this one belongs to and that is rejected with all below it; NULL: none. */
 static SpineGroup *
-rejected_parent(SpineSubmission *submission, const SpineRecord *record, const char **item)
+rejected_parent(SpineSubmission * submission, const SpineRecord *record, const char **item)
 {
 	SpineGroup *group = record->group;
 
@@ -894,7 +911,7 @@ rejected_parent(SpineSubmission *submission, const SpineRecord *record, const ch
 }
 
 static void
-store_stage(SpineSubmission *submission, Stage *stage)
+store_stage(SpineSubmission * submission, Stage *stage)
 {
 	SpineGroup *group = stage->group;
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(stage->desc, &TTSOpsMinimalTuple);
@@ -937,7 +954,7 @@ store_stage(SpineSubmission *submission, Stage *stage)
 
 /* Rules that ask how many. */
 static void
-judge_counts(SpineSubmission *submission)
+judge_counts(SpineSubmission * submission)
 {
 	ListCell   *cell;
 
@@ -968,7 +985,7 @@ judge_counts(SpineSubmission *submission)
 
 /* Rejects everything that still waits or was stored and undone. */
 static void
-refuse_all(SpineSubmission *submission)
+refuse_all(SpineSubmission * submission)
 {
 	MemoryContext context = AllocSetContextCreate(submission->context, "spine refused", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
@@ -991,9 +1008,14 @@ refuse_all(SpineSubmission *submission)
 			while (tuplestore_gettupleslot(stage->rows, true, false, slot))
 			{
 				SpineRecord record;
+				OwnFindings *own;
 
 				CHECK_FOR_INTERRUPTS();
 				read_staged(&record, stage->group, slot, context);
+				own = submission->own_findings == NULL ? NULL :
+					hash_search(submission->own_findings, &record.n, HASH_FIND, NULL);
+				if (own != NULL)
+					record.findings = spine_findings_unpack(own->packed);
 				reject_staged(submission, &record,
 							  spine_finding_make("file.rejected", SEVERITY_FILE, NULL,
 												 psprintf("the whole submission is refused by rule %s: %s",
@@ -1007,7 +1029,7 @@ refuse_all(SpineSubmission *submission)
 }
 
 static void
-store_all(SpineSubmission *submission)
+store_all(SpineSubmission * submission)
 {
 	ListCell   *cell;
 
@@ -1028,7 +1050,7 @@ store_all(SpineSubmission *submission)
  * nothing is stored then anyway.
  */
 static bool
-may_refuse_late(SpineSubmission *submission)
+may_refuse_late(SpineSubmission * submission)
 {
 	ListCell   *cell;
 
@@ -1036,18 +1058,20 @@ may_refuse_late(SpineSubmission *submission)
 		return false;
 	foreach(cell, submission->parts)
 		if (((Part *) lfirst(cell))->dataset->may_refuse_late)
-			return true;
+		return true;
 	return false;
 }
 
 /* Stores all, or nothing where a rule refuses the submission on the way. */
 static void
-store_or_refuse(SpineSubmission *submission)
+store_or_refuse(SpineSubmission * submission)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	int64		rejected = submission->entry.counts[OUTCOME_REJECTED];
+	HASHCTL		info = {.keysize = sizeof(int64), .entrysize = sizeof(OwnFindings), .hcxt = submission->context};
 
+	submission->own_findings = hash_create("spine own findings", 64, &info, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	write_rejections(submission);
 	if (submission->door.settle != NULL)
 		submission->door.settle(submission->door.state, false);
@@ -1088,14 +1112,14 @@ store_or_refuse(SpineSubmission *submission)
 
 /* Tells listeners that there is something to look at: the submission's id, nothing of what is in it. */
 static void
-notify(SpineSubmission *submission)
+notify(SpineSubmission * submission)
 {
 	Async_Notify("spine_submission",
 				 DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&submission->entry.id))));
 }
 
 void
-spine_submission_finish(SpineSubmission *submission)
+spine_submission_finish(SpineSubmission * submission)
 {
 	ListCell   *cell;
 

@@ -40,7 +40,7 @@ hash_key(const char *key)
 }
 
 void
-spine_keys_add(SpineKeySet *keys, const char *key)
+spine_keys_add(SpineKeySet * keys, const char *key)
 {
 	uint64		hash = hash_key(key);
 
@@ -48,7 +48,7 @@ spine_keys_add(SpineKeySet *keys, const char *key)
 }
 
 bool
-spine_keys_has(SpineKeySet *keys, const char *key)
+spine_keys_has(SpineKeySet * keys, const char *key)
 {
 	uint64		hash = hash_key(key);
 
