@@ -115,6 +115,8 @@ struct SpineBatch
 	char	   *owner;
 	char	   *source_system;
 	SpineKeySet *expected;		/* what the rest of the submission brings, or NULL */
+	Datum	   *header_values;	/* of the submission's header, or NULL */
+	bool	   *header_nulls;
 	MemoryContext context;		/* of the batch itself */
 	MemoryContext flush_context;	/* reset after each flush */
 	int			nrows;
@@ -185,6 +187,14 @@ spine_batch_create(SpineGroup *group, const char *owner, const char *source_syst
 	batch->deletes = palloc(sizeof(pg_uuid_t) * SPINE_BATCH_ROWS);
 	MemoryContextSwitchTo(old);
 	return batch;
+}
+
+/* What header.ITEM is for the batch's rules that look at other records; kept by the caller. */
+void
+spine_batch_set_header(SpineBatch *batch, Datum *values, bool *nulls)
+{
+	batch->header_values = values;
+	batch->header_nulls = nulls;
 }
 
 void
@@ -1250,14 +1260,27 @@ append_items(StringInfo query, const SpineGroup *group, const char *from, bool b
 						 by_column ? table_column(group, ENV_COLUMNS + i) : item_name(group, i), item_name(group, i));
 }
 
-/* The items of relation "from" as the only names that an expression finds in its own scope. */
+/* May the expression ask about the submission's header? A word in a literal does no harm. */
+static bool
+names_header(const SpineGroup *group, const char *expression)
+{
+	return group->dataset->header != NULL && expression != NULL && strcasestr(expression, "header") != NULL;
+}
+
+/*
+ * The items of relation "from" as the only names that an expression finds in
+ * its own scope; the header stands in the next one, where its items are found
+ * by header.ITEM alone.
+ */
 static void
 append_expression(StringInfo query, const SpineGroup *group, const char *from, bool by_column,
 				  const char *expression)
 {
-	appendStringInfo(query, "(SELECT (%s) FROM (SELECT ", expression);
+	bool		header = names_header(group, expression);
+
+	appendStringInfo(query, "%s(SELECT (%s) FROM (SELECT ", header ? "(SELECT " : "", expression);
 	append_items(query, group, from, by_column);
-	appendStringInfoString(query, ") AS spine_own)");
+	appendStringInfo(query, ") AS spine_own)%s", header ? " FROM spine_header AS header)" : "");
 }
 
 static void
@@ -1434,6 +1457,36 @@ take_broken(SpineBatch *batch, SpineRule *rule)
 	}
 }
 
+/* The submission's header as a relation of one row, of nulls where there is none. */
+static Tuplestorestate *
+register_header(SpineBatch *batch)
+{
+	SpineGroup *header = batch->group->dataset->header;
+	Tuplestorestate *rows = NULL;
+	Datum	   *values = batch->header_values;
+	bool	   *nulls = batch->header_nulls;
+
+	for (int i = 0; i < batch->group->nrules && rows == NULL; i++)
+	{
+		SpineRule  *rule = &batch->group->rules[i];
+
+		if (names_header(batch->group, rule->when) ||
+			(rule->kind == RULE_RELATED && names_header(batch->group, rule->expression)))
+			rows = tuplestore_begin_heap(true, false, work_mem);
+	}
+	if (rows == NULL)
+		return NULL;
+	if (values == NULL)
+	{
+		values = palloc0(sizeof(Datum) * header->desc->natts);
+		nulls = palloc(sizeof(bool) * header->desc->natts);
+		memset(nulls, true, sizeof(bool) * header->desc->natts);
+	}
+	tuplestore_putvalues(rows, header->desc, values, nulls);
+	spine_register_rows("spine_header", header->desc, rows, 1);
+	return rows;
+}
+
 /* Before anybody is told who the record is about: what is rejected must leave no episode, no relationship. */
 static void
 judge_set_rules(SpineBatch *batch)
@@ -1444,6 +1497,7 @@ judge_set_rules(SpineBatch *batch)
 	Datum	   *values = palloc(sizeof(Datum) * (natts + 1));
 	bool	   *nulls = palloc(sizeof(bool) * (natts + 1));
 	Tuplestorestate *rows = tuplestore_begin_heap(true, false, work_mem);
+	Tuplestorestate *header;
 	int			count = 0;
 	Datum		args[2];
 
@@ -1465,6 +1519,7 @@ judge_set_rules(SpineBatch *batch)
 		args[0] = CStringGetTextDatum(batch->owner);
 		args[1] = CStringGetTextDatum(batch->source_system);
 		spine_register_rows("spine_rows", numbered_desc(group), rows, count);
+		header = register_header(batch);
 		for (int i = 0; i < group->nrules; i++)
 		{
 			SpineRule  *rule = &group->rules[i];
@@ -1493,6 +1548,11 @@ judge_set_rules(SpineBatch *batch)
 			}
 		}
 		SPI_unregister_relation("spine_rows");
+		if (header != NULL)
+		{
+			SPI_unregister_relation("spine_header");
+			tuplestore_end(header);
+		}
 	}
 	tuplestore_end(rows);
 }

@@ -336,6 +336,7 @@ typedef void (*spine_batch_verdict) (void *state, const SpineVerdict *verdict);
 
 extern SpineBatch *spine_batch_create(SpineGroup *group, const char *owner, const char *source_system,
 									  SpineKeySet * expected, MemoryContext parent);
+extern void spine_batch_set_header(SpineBatch *batch, Datum *values, bool *nulls);
 extern bool spine_batch_holds(SpineBatch *batch, const SpineRecord *record);
 extern MemoryContext spine_batch_context(SpineBatch *batch);
 extern int	spine_batch_count(const SpineBatch *batch);

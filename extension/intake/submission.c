@@ -918,7 +918,15 @@ store_stage(SpineSubmission * submission, Stage *stage)
 	SpineBatch *batch = spine_batch_create(group, submission->entry.owner, submission->entry.source_system,
 										   submission->expected, submission->context);
 	MemoryContext context = spine_batch_context(batch);
+	ListCell   *cell;
 
+	foreach(cell, submission->parts)
+	{
+		Part	   *part = lfirst(cell);
+
+		if (part->dataset == group->dataset)
+			spine_batch_set_header(batch, part->header_values, part->header_nulls);
+	}
 	while (tuplestore_gettupleslot(stage->rows, true, false, slot))
 	{
 		SpineRecord record;
