@@ -715,7 +715,7 @@ CREATE FUNCTION spine.rule_match_faults(definition jsonb) RETURNS TABLE (path te
 		SELECT x.*, spine.json_text(x.body -> 'group') AS other
 		  FROM spine.definition_rules(definition) AS x WHERE x.kind IN ('related', 'exists', 'unique')
 	), g AS MATERIALIZED (
-		SELECT DISTINCT ON (name) n, name, spine.json_list(body -> 'key') AS key
+		SELECT DISTINCT ON (name) n, name
 		  FROM spine.definition_members(definition -> 'groups', 'groups')
 		 ORDER BY name, n
 	), i AS MATERIALIZED (
@@ -727,7 +727,7 @@ CREATE FUNCTION spine.rule_match_faults(definition jsonb) RETURNS TABLE (path te
 		  FROM spine.definition_items(definition)
 		 ORDER BY group_n, name, n
 	), t AS MATERIALIZED (
-		SELECT r.group_n, r.path, r.kind, r.other, r.body -> 'match' AS match, g.n AS other_n, g.key
+		SELECT r.group_n, r.path, r.kind, r.other, r.body -> 'match' AS match, g.n AS other_n
 		  FROM r LEFT JOIN g ON g.name = r.other
 		 WHERE r.kind <> 'unique' AND r.other IS NOT NULL
 	), m AS MATERIALIZED (
@@ -737,8 +737,7 @@ CREATE FUNCTION spine.rule_match_faults(definition jsonb) RETURNS TABLE (path te
 		SELECT r.path || '.items', r.group_n, spine.json_text(k)
 		  FROM r, jsonb_array_elements(spine.json_list(r.body -> 'items')) AS k WHERE r.kind = 'unique'
 		UNION
-		SELECT m.path || '.match', m.other_n, m.target
-		  FROM m WHERE jsonb_build_array(m.target) <> m.key
+		SELECT m.path || '.match', m.other_n, m.target FROM m
 	)
 	SELECT t.path || '.group', format('names the group %s, which is not defined', left(t.other, 63)) FROM t WHERE t.other_n IS NULL
 	UNION ALL
@@ -1014,7 +1013,7 @@ CREATE FUNCTION spine.is_too_large(definition jsonb) RETURNS boolean
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 	AS $fn$
-	SELECT count(*) > 500 OR sum(jsonb_array_length(spine.json_list(g -> 'items'))) > 20000
+	SELECT count(*) > 500 OR coalesce(sum(jsonb_array_length(spine.json_list(g -> 'items'))), 0) > 20000
 	  FROM jsonb_array_elements(spine.json_list(definition -> 'groups')) AS g
 	$fn$;
 COMMENT ON FUNCTION spine.is_too_large(jsonb) IS 'Whether a definition is larger than any data set: more than 500 groups, or more than 20,000 items in all.';
@@ -1210,8 +1209,8 @@ COMMENT ON FUNCTION spine.make_group_view(text, text, jsonb) IS
 	'Makes the view of a data group in one version, through which it is written and read.';
 
 /*
- * What rules look other records up by. Those that look for a record by its group's key of one item
- * find it by local_record_id, for which every table has an index.
+ * What rules look other records up by. A record to which children refer has the one item of its key
+ * as its local_record_id, for which every table has an index: looked for by that item, it needs no other.
  */
 CREATE FUNCTION spine.make_rule_indexes(definition jsonb) RETURNS void
 	LANGUAGE plpgsql VOLATILE
@@ -1235,6 +1234,9 @@ BEGIN
 		  FROM looked AS l JOIN spine.definition_items(definition) AS i ON i.group_name = l.name AND i.name = l.item
 		 GROUP BY l.path, l.name, l.key
 		HAVING l.key IS NULL OR jsonb_agg(l.item) <> l.key
+			OR bool_or(i.body ->> 'type' NOT IN ('text', 'ods_code'))
+			OR NOT EXISTS (SELECT FROM spine.definition_members(definition -> 'groups', '') AS c
+							WHERE c.body -> 'parent' ->> 'group' = l.name)
 	LOOP
 		index_name := concat(left(wanted.name, 45), '_', left(md5(format('%s (%s)', wanted.name, wanted.columns)), 8), '_set');
 		IF to_regclass(format('%I.%I', definition ->> 'name', index_name)) IS NULL THEN

@@ -1499,6 +1499,7 @@ judge_set_rules(SpineBatch *batch)
 	Tuplestorestate *rows = tuplestore_begin_heap(true, false, work_mem);
 	Tuplestorestate *header;
 	int			count = 0;
+	int			guc_level;
 	Datum		args[2];
 
 	for (int i = 0; i < batch->nrows; i++)
@@ -1520,6 +1521,10 @@ judge_set_rules(SpineBatch *batch)
 		args[1] = CStringGetTextDatum(batch->source_system);
 		spine_register_rows("spine_rows", numbered_desc(group), rows, count);
 		header = register_header(batch);
+		/* expressions use the operators and functions of spine; so do items of its types that are compared */
+		guc_level = NewGUCNestLevel();
+		(void) set_config_option("search_path", "pg_catalog, spine, pg_temp",
+								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 		for (int i = 0; i < group->nrules; i++)
 		{
 			SpineRule  *rule = &group->rules[i];
@@ -1547,6 +1552,7 @@ judge_set_rules(SpineBatch *batch)
 				take_broken(batch, rule);
 			}
 		}
+		AtEOXact_GUC(true, guc_level);
 		SPI_unregister_relation("spine_rows");
 		if (header != NULL)
 		{
