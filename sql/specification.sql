@@ -22,6 +22,7 @@ CREATE FUNCTION spine.finding_rules() RETURNS TABLE (rule text, severity text, m
 	('group.unknown', 'record', 'The record names no data group, or one that this version does not have.', 'Name a group of this document.'),
 	('group.denied', 'record', 'Your kind of system may not write this group.', 'Leave the group out, or ask the operator which kind your system is.'),
 	('record.malformed', 'record', 'The record is not an object of the form that is wanted.', 'Send an object with group, identifiers and an object data.'),
+	('record.superseded', 'record', 'A kept record is not run again: one of the same local_record_id was accepted, or was deleted, since it was rejected.', 'Discard it: spine.discard_rejection().'),
 	('rule.failed', 'record', 'A rule of the data set could not be computed on this record.', 'Tell the publisher of the data set; the message names the rule.'),
 	('file.rejected', 'file', 'Another record, or the number of records, broke a rule of severity file: the whole submission is rejected.', 'Look for the finding of severity file, correct it and send everything again.'),
 	('finding.limit', 'warning', 'The record has more findings than are told.', 'Correct what is told and send it again.')
@@ -44,8 +45,9 @@ CREATE FUNCTION spine.error_codes() RETURNS TABLE (code text, meaning text, reme
 	('42501', 'Not yours to do: another organisation''s or system''s record, a column that spine sets, or a right that your kind of system does not have.', 'The message says which. Do not retry.'),
 	('22P02, 22007, 22008, 22001', 'A value given to a view is not of its column''s type.', 'PostgreSQL''s own error, at the first such value. Correct the row.'),
 	('22P04', 'The lines given to COPY are not of the format that the statement names.', 'Write CSV as in the example of the door.'),
-	('54001, 54000', 'A document is nested too deeply, or is too large.', 'Send smaller documents of the form of this specification.'),
+	('54xxx', 'A document is larger than the server takes.', 'Send smaller documents of the form of this specification.'),
 	('40001, 40P01', 'Another session of your system was writing about the same person.', 'Send the same again.'),
+	('P0002', 'No open rejection of your system has this id.', 'Look into spine.rejections.'),
 	('08xxx, 57xxx, 53xxx', 'The connection was lost, the server is stopping or is short of something.', 'Wait a little, longer each time, and send the same again: what was stored already comes back as unchanged.')
 	$fn$;
 COMMENT ON FUNCTION spine.error_codes() IS
@@ -120,8 +122,8 @@ COMMENT ON FUNCTION spine.rule_question(jsonb) IS 'What a rule of a definition a
 -- ---------------------------------------------------------------- a record of each group
 
 /*
- * A group without an example gets one from its formats: mandatory and required items, keys that
- * its parents and other groups have too. It keeps no rules, so it may break one.
+ * A group without an example gets one from its formats: mandatory and required items and those that
+ * rules which reject ask for, with keys that its parents and other groups have too. It may break a rule.
  */
 CREATE FUNCTION spine.made_value(item jsonb, codes jsonb, place integer) RETURNS jsonb
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -178,6 +180,8 @@ BEGIN
 				SELECT i.body, i.body ->> 'name' AS name, i.n::integer AS n
 				  FROM jsonb_array_elements(the_group -> 'items') WITH ORDINALITY AS i (body, n)
 				 WHERE i.body ->> 'status' IN ('M', 'R') OR i.body ->> 'name' = the_group -> 'key' ->> 0
+					OR EXISTS (SELECT FROM jsonb_array_elements(spine.json_list(the_group -> 'rules')) AS r
+								WHERE r ->> 'severity' <> 'warning' AND r -> 'items' ? (i.body ->> 'name'))
 				 ORDER BY i.n
 			LOOP
 				place := CASE item.name
@@ -230,21 +234,12 @@ COMMENT ON FUNCTION spine.example_records(jsonb, text) IS
 -- ---------------------------------------------------------------- the specification
 
 CREATE FUNCTION spine.definition_of(name text, version text) RETURNS jsonb
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 	AS $fn$
 DECLARE
-	definition jsonb;
+	definition jsonb := spine.known_definition(name, version);
 BEGIN
-	IF to_regclass('spine.dataset') IS NOT NULL THEN
-		SELECT d.definition INTO definition
-		  FROM spine.dataset AS d WHERE d.name = definition_of.name AND d.version = definition_of.version;
-	END IF;
-	IF definition IS NULL THEN
-		SELECT s INTO definition
-		  FROM spine.shipped_datasets() AS s
-		 WHERE s ->> 'name' = definition_of.name AND s ->> 'version' = definition_of.version;
-	END IF;
 	IF definition IS NULL THEN
 		RAISE EXCEPTION 'no data set "%" version "%" is published here or comes with spine', name, version
 			USING ERRCODE = 'SP003', HINT = 'SELECT dataset, version FROM spine.datasets lists what is published.';
@@ -256,7 +251,7 @@ COMMENT ON FUNCTION spine.definition_of(text, text) IS
 	'The definition of a version of a data set as a whole: as it is published here, else as it comes with spine. SP003 where there is neither.';
 
 CREATE FUNCTION spine.specification(name text, version text) RETURNS jsonb
-	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 	SET jit = off
 	AS $fn$
@@ -267,6 +262,8 @@ DECLARE
 	organisation text;
 	versions jsonb := '[]';
 	groups jsonb;
+	former text;
+	changes jsonb;
 BEGIN
 	IF has_store THEN
 		organisation := coalesce((SELECT w.organisation FROM spine.whoami() AS w WHERE w.system IS NOT NULL LIMIT 1),
@@ -275,6 +272,18 @@ BEGIN
 								  ORDER BY string_to_array(d.version, '.')::integer[]), '[]')
 		  INTO versions
 		  FROM spine.dataset AS d WHERE d.name = specification.name;
+	END IF;
+
+	SELECT v.v INTO former
+	  FROM (SELECT x ->> 'version' AS v FROM jsonb_array_elements(versions) AS x
+			UNION
+			SELECT x ->> 'version' FROM spine.shipped_datasets() AS x WHERE x ->> 'name' = specification.name) AS v
+	 WHERE string_to_array(v.v, '.')::integer[] < string_to_array(version, '.')::integer[]
+	 ORDER BY string_to_array(v.v, '.')::integer[] DESC LIMIT 1;
+	IF former IS NOT NULL THEN
+		SELECT jsonb_build_object('from', former, 'changes', coalesce(jsonb_agg(jsonb_strip_nulls(to_jsonb(c)) ORDER BY c.position), '[]'))
+		  INTO changes
+		  FROM spine.dataset_changes(name, former, version) AS c;
 	END IF;
 
 	WITH g AS MATERIALIZED (
@@ -315,7 +324,7 @@ BEGIN
 		'dataset', name, 'version', version, 'title', definition -> 'title', 'description', definition -> 'description',
 		'source', definition -> 'source', 'mandation', definition -> 'mandation', 'view_schema', view_schema,
 		'published', EXISTS (SELECT FROM jsonb_array_elements(versions) AS v WHERE v ->> 'version' = specification.version),
-		'versions', versions,
+		'versions', versions, 'changes', changes,
 		'header', definition -> 'header',
 		'statuses', jsonb_build_array(
 			'{"status": "M", "name": "mandatory", "meaning": "Without it the record is rejected."}'::jsonb,
@@ -338,7 +347,7 @@ BEGIN
 			'{"kind": "maternity_readonly", "reads": true, "writes": []}'::jsonb,
 			'{"kind": "reports", "reads": true, "writes": []}'::jsonb,
 			'{"kind": "device", "reads": false, "writes": ["mother", "baby", "patient", "none"]}'::jsonb),
-		'limits', '{"identifier_characters": 100, "key_characters": 500, "gestation_days": 349, "integer": [-2147483648, 2147483647]}'::jsonb,
+		'limits', '{"identifier_characters": 100, "key_characters": 500, "findings": 1000, "levels": 64, "gestation_days": 349, "integer": [-2147483648, 2147483647]}'::jsonb,
 		'episodes', (SELECT coalesce(jsonb_agg(jsonb_build_object('kind', e.key) || e.value ORDER BY e.key COLLATE "C"), '[]')
 					   FROM jsonb_each(spine.json_object(definition -> 'episodes')) AS e),
 		'groups', groups,
@@ -604,7 +613,7 @@ COMMENT ON FUNCTION spine.doors_markdown(jsonb) IS
 	'The chapter of the doors of a specification, with examples that psql runs as they stand.';
 
 CREATE FUNCTION spine.specification_markdown(name text, version text) RETURNS text
-	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 	SET jit = off
 	AS $fn$
@@ -730,7 +739,10 @@ spine.markdown_table(ARRAY['look at', 'for'], ARRAY[
 	spine.markdown_row('`spine.inbox_result`', 'each line that came through the inbox, with its outcome and findings'),
 	spine.markdown_row('`spine.findings`', 'warnings on the records as they are now'),
 	spine.markdown_row('`spine.rejections`', 'records that were refused, as you sent them, with their findings, until they are settled'),
-	spine.markdown_row('`spine.resubmit`', 'has a rejected record judged again, as it is or mended'),
+	spine.markdown_row('`spine.resubmit(ID::uuid, RECORD::json)`', 'has a rejected record judged again, as it is or, if it is given, mended: a record as of spine.submit. P0002: no open rejection of yours has this id'),
+	spine.markdown_row('`spine.resubmit(IDS::uuid[])`', 'has several judged again, as they are'),
+	spine.markdown_row(format('`spine.revalidate(''%s'')`', s ->> 'dataset'), 'has all that is kept of your system judged again, after a rule or a code list was mended'),
+	spine.markdown_row('`spine.discard_rejection(ID)`', 'settles a rejected record that is not to be run again'),
 	spine.markdown_row('`spine.corrections`', 'records as they were before each correction and deletion'),
 	spine.markdown_row(format('`spine.accepted_versions(''%s'')`', s ->> 'dataset'), 'which versions are accepted, and until when'),
 	spine.markdown_row(format('`spine.dataset_changes(''%s'', FROM, TO)`', s ->> 'dataset'), 'what differs between two versions, change by change'),
@@ -746,10 +758,21 @@ CASE WHEN s -> 'versions' = '[]' THEN E'No version of this data set is published
 				coalesce('until it is retired on ' || (v ->> 'retired_on'), 'without an end')) ORDER BY x.n)
 		   FROM jsonb_array_elements(s -> 'versions') WITH ORDINALITY AS x (v, n))) END,
 
+CASE WHEN s -> 'changes' <> 'null' THEN concat(
+	'What has changed since version ', s -> 'changes' ->> 'from',
+	CASE WHEN s -> 'changes' -> 'changes' = '[]' THEN E': nothing that a supplier sends.\n\n'
+		 ELSE concat(E':\n\n', spine.markdown_table(ARRAY['group', 'what', 'name', 'change'],
+			(SELECT array_agg(spine.markdown_row(spine.markdown_code(c ->> 'data_group'), spine.markdown_text(c ->> 'kind'), spine.markdown_text(c ->> 'name'),
+					spine.markdown_text(c ->> 'change')) ORDER BY x.n)
+			   FROM jsonb_array_elements(s -> 'changes' -> 'changes') WITH ORDINALITY AS x (c, n)))) END) END,
+
 E'## Limits\n\n',
 format(E'- An identifier of yours has at most %s characters; a key that is made of several items, %s.\n', s -> 'limits' ->> 'identifier_characters', s -> 'limits' ->> 'key_characters'),
-E'- A document is an object with a list of records, a record an object, its `data` an object of plain values. Nothing is nested deeper; what is, is rejected as `item.malformed` or `record.malformed`, and thousands of levels are refused.\n',
-E'- A document has at most 255 megabytes. A thousand records a call is enough for speed.\n',
+format(E'- A document is an object with a list of records, a record an object, its `data` an object of plain values. What is nested deeper is `item.malformed` or `record.malformed`; '
+	'beyond %s levels a record is rejected, and a document that is so around its records is refused.\n', s -> 'limits' ->> 'levels'),
+E'- A record that is not valid JSON costs itself alone (`record.malformed`); a document that is not valid around its records is refused whole (SP002).\n',
+format(E'- Of one record %s findings are told.\n', s -> 'limits' ->> 'findings'),
+E'- A document, and a line of the inbox, is smaller than 1 gigabyte. A thousand records a call is enough for speed. A COPY may have any number of lines; it is one transaction.\n',
 E'- Text is UTF-8, without the character 0.\n');
 END
 $fn$;

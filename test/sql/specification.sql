@@ -1,5 +1,5 @@
 -- The supplier's specification: that it says all there is, what the catalogue and the sources say too.
-SELECT plan(55);
+SELECT plan(60);
 SELECT set_config('specification.source', :'source', false) \g /dev/null
 
 -- what comes with spine has one before there is a store
@@ -124,9 +124,10 @@ SELECT set_eq(
 		)::text FROM doc, jsonb_array_elements(spec -> 'client_kinds') k WHERE dataset = 'maternity' $$,
 	'kinds of system have the rights that the code gives them');
 SELECT results_eq(
-	$$ SELECT m[1]::integer FROM regexp_matches(pg_read_file(current_setting('specification.source') || '/extension/intake/check.c'), '#define (?:LOCAL|KEY)_ID_MAX\s+(\d+)', 'g') m
+	$$ SELECT m[1]::integer FROM regexp_matches(pg_read_file(current_setting('specification.source') || '/extension/intake/check.c'), '#define (?:LOCAL_ID|KEY_ID|FINDINGS)_MAX\s+(\d+)', 'g') m
+	   UNION ALL SELECT m[1]::integer FROM regexp_matches(pg_read_file(current_setting('specification.source') || '/extension/intake/document.c'), '#define DEPTH_MAX\s+(\d+)') m
 	   UNION ALL SELECT m[1]::integer FROM regexp_matches(pg_read_file(current_setting('specification.source') || '/extension/types/gestation_core.h'), 'LARGEST (\d+)') m $$,
-	$$ SELECT v::integer FROM doc, unnest(ARRAY[spec -> 'limits' ->> 'identifier_characters', spec -> 'limits' ->> 'key_characters', spec -> 'limits' ->> 'gestation_days']) v
+	$$ SELECT v::integer FROM doc, unnest(ARRAY[spec -> 'limits' ->> 'identifier_characters', spec -> 'limits' ->> 'key_characters', spec -> 'limits' ->> 'findings', spec -> 'limits' ->> 'levels', spec -> 'limits' ->> 'gestation_days']) v
 		WHERE dataset = 'maternity' $$,
 	'and so are the limits');
 
@@ -186,6 +187,21 @@ SELECT is(spine.rule_question(r.rule::jsonb), r.words, r.words) FROM (VALUES
 SELECT ok(strpos(md, E'\n| 2.0 | Maternity services | without an end |\n') > 0, 'a version without an end says so') FROM doc WHERE dataset = 'maternity';
 UPDATE spine.dataset SET retired_on = '2031-04-01' WHERE name = 'hearing';
 SELECT ok(strpos(spine.specification_markdown('hearing', '1.0'), '| until it is retired on 2031-04-01 |') > 0, 'a version that is retired says from when');
+SELECT is(spine.specification('hearing', '1.0') -> 'changes', 'null', 'a first version has no changes');
+SET client_min_messages = warning;
+SELECT spine.publish_dataset('{"name": "hearing", "version": "1.1", "extends": "1.0", "groups": [{"name": "ear_screen",
+	"items": [{"name": "room", "title": "Room | where", "type": "text", "max_length": 9, "status": "O", "class": "administrative"}],
+	"rename": {"device": "screener"}}]}'::jsonb) \g /dev/null
+RESET client_min_messages;
+CREATE TEMPORARY TABLE later AS SELECT spine.specification('hearing', '1.1') AS spec, spine.specification_markdown('hearing', '1.1') AS md;
+SELECT is(jsonb_path_query_array(spec, '$.groups[*] ? (@.name == "ear_screen").items[*].name') @> '["screening_number", "screener", "room"]', true,
+	'a version that extends another is told whole, with the names that are its own') FROM later;
+SELECT is(jsonb_array_length(spec -> 'changes' -> 'changes'), (SELECT count(*)::integer FROM spine.dataset_changes('hearing', '1.0', '1.1')),
+	'and with what has changed') FROM later;
+SELECT ok(strpos(md, 'What has changed since version 1.0') > 0 AND strpos(md, '| `ear_screen` |') > 0 AND NOT EXISTS (SELECT FROM broken_rows(md)),
+	'in the document as well') FROM later;
+SELECT ok(strpos(md, E'\n| 1.0 | Newborn hearing screening | until it is retired on 2031-04-01 |\n| 1.1 | Newborn hearing screening | without an end |\n') > 0,
+	'with all versions') FROM later;
 SELECT make_roles('specification_supplier', 'specification_device', 'specification_analyst', 'specification_operator', 'specification_stranger') \g /dev/null
 SELECT spine.add_system('RYJ', 'Cedar Maternity', 'maternity', 'specification_supplier'), spine.add_system('RYJ', 'Rowan Device', 'device', 'specification_device'),
 	   spine.add_member('specification_analyst', 'RYJ', 'analyst'), spine.add_member('specification_operator', 'RYJ', 'operator') \g /dev/null
