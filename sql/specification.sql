@@ -597,7 +597,7 @@ E'### The sandbox\n\n',
 E'`spine.validate(document)` takes the document of `spine.submit`, answers as it does, and stores nothing: no record, no rejection. '
 'Use it while you build, on any node, with invented persons. Numbers of the range 999 belong to nobody.\n\n',
 format(E'```sql\nSELECT n, outcome, findings FROM spine.validate(%s\n{"dataset": %s, "version": %s, "records": [\n%s\n]}\n%s);\n```\n\n',
-	   tag, to_jsonb(dataset), to_jsonb(version), spine.record_text(shown[1], shown[1] -> 'record', '', ''), tag),
+	   tag, to_jsonb(dataset), to_jsonb(version), records, tag),
 
 E'### Corrections and deletions\n\n',
 E'Send the record again with the same `local_record_id` (or the same key, where you leave it out), by any door: it is replaced whole, items that you leave out become empty, and its revision grows. '
