@@ -100,7 +100,10 @@ BEGIN
 	END LOOP;
 
 	FOR tried IN SELECT * FROM spine.rule_examples(name, version) LOOP
-		SELECT coalesce(bool_or(f ->> 'rule' = tried.rule), false), coalesce(bool_or(v.outcome = 'rejected'), false),
+		-- what refuses a whole submission is told in the reason of each record
+		SELECT coalesce(bool_or(f ->> 'rule' = tried.rule
+								OR f ->> 'rule' = 'file.rejected' AND f ->> 'message' ~ concat('\mrule ', tried.rule, ':')), false),
+			   coalesce(bool_or(v.outcome = 'rejected'), false),
 			   string_agg(DISTINCT f ->> 'rule', ', ')
 		  INTO told, refused, others
 		  FROM spine.validate(tried.document::json) AS v, jsonb_array_elements(v.findings) AS f

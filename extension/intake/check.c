@@ -395,9 +395,7 @@ evaluate_rules(SpineRecord *record, const SpineRule *volatile *present)
 	group->econtext->ecxt_scantuple = group->slot;
 	if (record->header_values != NULL)
 		set_slot(group->header_slot, record->header_values, record->header_nulls);
-	else if (group->header_slot != NULL)
-		ExecStoreAllNullTuple(group->header_slot);
-	group->econtext->ecxt_innertuple = group->header_slot;
+	group->econtext->ecxt_innertuple = record->header_values != NULL ? group->header_slot : group->no_header_slot;
 	for (int i = 0; i < group->nrules; i++)
 	{
 		SpineRule  *rule = &group->rules[i];

@@ -539,8 +539,16 @@ load_rules(SpineDataset *dataset)
 			load_set_rule(group, rule, tuple);
 		else if (rule->kind == RULE_ORGANISATION || rule->kind == RULE_OWN_CODE)
 			rule->nitems = load_names(group, pstrdup(rule->item), &rule->items);
-		if (rule->kind == RULE_FAILURES)
-			dataset->may_refuse_late = true;
+	}
+	/* what belongs to nobody and asks about no other record is rejected before anything is stored, or never */
+	for (int i = 0; i < dataset->ngroups; i++)
+	{
+		SpineGroup *group = &dataset->groups[i];
+
+		for (int r = 0; r < group->nrules; r++)
+			if (group->rules[r].kind == RULE_FAILURES &&
+				(group->has_subject || group->parent != NULL || group->has_set_rules))
+				dataset->may_refuse_late = true;
 	}
 }
 
@@ -828,7 +836,11 @@ spine_rule_compile(SpineGroup *group, SpineRule *rule)
 	{
 		group->slot = MakeSingleTupleTableSlot(group->desc, &TTSOpsVirtual);
 		if (group->dataset->header != NULL)
+		{
 			group->header_slot = MakeSingleTupleTableSlot(group->dataset->header->desc, &TTSOpsVirtual);
+			group->no_header_slot = MakeSingleTupleTableSlot(group->dataset->header->desc, &TTSOpsVirtual);
+			ExecStoreAllNullTuple(group->no_header_slot);
+		}
 		group->econtext = CreateStandaloneExprContext();
 	}
 	MemoryContextSwitchTo(old);

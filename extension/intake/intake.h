@@ -196,6 +196,7 @@ typedef struct SpineGroup
 	ExprContext *econtext;		/* for the rules, as is the slot; set when first used */
 	TupleTableSlot *slot;		/* of desc */
 	TupleTableSlot *header_slot;	/* of the header's, where the data set has one */
+	TupleTableSlot *no_header_slot; /* all nulls */
 
 	TupleDesc	desc;			/* envelope, then items: the form of a record */
 	TupleDesc	numbered;		/* the same after a row's number; set when first used */
