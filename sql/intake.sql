@@ -99,8 +99,8 @@ COMMENT ON FUNCTION spine.run_again(text, text, text, text, text, uuid[], text[]
 	'Runs rejected records of one system as a submission. For spine.settle_rejections() alone, which has looked at who asks.';
 
 /*
- * A record must not come back over one that was accepted or deleted since it was rejected: C looks
- * at the stored record's time, this at deletions.
+ * A record must not come back over one that was accepted, sent or deleted since it was rejected: C
+ * looks at the stored record's time, this at the quarantine and at deletions.
  */
 CREATE FUNCTION spine.settle_rejections(ids uuid[], to_version text, correction text)
 	RETURNS TABLE (rejection_id uuid, outcome text, record_id uuid, findings jsonb)
@@ -110,19 +110,35 @@ CREATE FUNCTION spine.settle_rejections(ids uuid[], to_version text, correction 
 #variable_conflict use_column
 DECLARE
 	part record;
+	late uuid[];
 BEGIN
 	-- nobody else runs them at the same time
 	PERFORM FROM spine.rejection j WHERE j.rejection_id = ANY (ids) AND j.state = 'open' ORDER BY j.rejection_id FOR UPDATE;
-	RETURN QUERY
-		UPDATE spine.rejection j SET tries = j.tries + 1, findings = pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object(
-				'rule', 'record.superseded', 'severity', 'record', 'item', NULL,
-				'message', 'the record was deleted since; discard this one'))
+	WITH since AS (
+		SELECT j.rejection_id, 'the record was deleted since; discard this one' AS message
+		  FROM spine.rejection j
 		 WHERE j.rejection_id = ANY (ids) AND j.state = 'open' AND EXISTS (
 				SELECT FROM spine.history h
 				 WHERE h.action = 'delete' AND h.owner = j.owner AND h.data_group = j.data_group AND h.dataset = j.dataset
 				   AND h.old_row ->> 'local_record_id' = j.local_record_id AND h.old_row ->> 'source_system' = j.source_system
 				   AND h.changed_at > j.rejected_at)
-		RETURNING j.rejection_id, 'rejected', NULL::uuid, j.findings;
+		UNION
+		SELECT j.rejection_id, 'a later version of this record was sent since; discard this one'
+		  FROM spine.rejection j
+		 WHERE j.rejection_id = ANY (ids) AND j.state = 'open' AND correction IS NULL AND EXISTS (
+				SELECT FROM spine.rejection k
+				 WHERE k.owner = j.owner AND k.source_system = j.source_system AND k.local_record_id = j.local_record_id
+				   AND k.dataset = j.dataset AND k.data_group = j.data_group AND k.state <> 'discarded'
+				   AND (k.rejected_at, k.n, k.rejection_id) > (j.rejected_at, j.n, j.rejection_id))
+	), told AS (
+		UPDATE spine.rejection j SET tries = j.tries + 1, findings = pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object(
+				'rule', 'record.superseded', 'severity', 'record', 'item', NULL, 'message', s.message))
+		  FROM since s
+		 WHERE j.rejection_id = s.rejection_id
+		RETURNING j.rejection_id
+	)
+	SELECT coalesce(array_agg(t.rejection_id), '{}') INTO late FROM told t;
+	RETURN QUERY SELECT j.rejection_id, 'rejected', NULL::uuid, j.findings FROM spine.rejection j WHERE j.rejection_id = ANY (late);
 	-- each submission by itself, so that what refuses one whole refuses no other
 	FOR part IN
 		SELECT j.submission_id, j.owner, j.source_system, s.kind,
@@ -133,11 +149,13 @@ BEGIN
 			   array_agg(j.rejected_at ORDER BY j.n) AS times
 		  FROM spine.rejection j
 		  JOIN spine.system s ON s.organisation = j.owner AND s.system = j.source_system
-		 WHERE j.rejection_id = ANY (ids) AND j.state = 'open' AND NOT j.findings @> '[{"rule": "record.superseded"}]'
+		 WHERE j.rejection_id = ANY (ids) AND j.state = 'open' AND j.rejection_id <> ALL (late)
 		 GROUP BY 1, 2, 3, 4, 5, 6
 		 ORDER BY min(j.rejected_at), j.submission_id
 	LOOP
-		IF part.dataset IS NULL OR part.version IS NULL THEN
+		-- a line that names what was never published here has nothing to be run as
+		IF part.dataset IS NULL OR part.version IS NULL OR (to_version IS NULL AND correction IS NULL AND NOT EXISTS (
+				SELECT FROM spine.dataset d WHERE d.name = part.dataset AND d.version = part.version)) THEN
 			RETURN QUERY SELECT j.rejection_id, 'rejected', NULL::uuid, j.findings
 				FROM spine.rejection j WHERE j.rejection_id = ANY (part.ids);
 			CONTINUE;
@@ -171,8 +189,7 @@ CREATE FUNCTION spine.resubmit(rejections uuid[], version text DEFAULT NULL)
 	AS $$
 	SELECT r.*
 	  FROM spine.settle_rejections(ARRAY(SELECT j.rejection_id FROM spine.rejection j
-										   JOIN spine.system s ON s.organisation = j.owner AND s.system = j.source_system
-										  WHERE j.rejection_id = ANY (rejections) AND s.role_name = spine.caller_role()),
+										  WHERE j.rejection_id = ANY (rejections) AND spine.is_caller_sender(j.owner, j.source_system)),
 								   version, NULL) r
 	$$;
 CREATE FUNCTION spine.resubmit(rejection uuid, record json DEFAULT NULL, version text DEFAULT NULL)
@@ -183,8 +200,7 @@ CREATE FUNCTION spine.resubmit(rejection uuid, record json DEFAULT NULL, version
 #variable_conflict use_column
 BEGIN
 	PERFORM FROM spine.rejection j
-	   JOIN spine.system s ON s.organisation = j.owner AND s.system = j.source_system
-	  WHERE j.rejection_id = resubmit.rejection AND j.state = 'open' AND s.role_name = spine.caller_role();
+	  WHERE j.rejection_id = resubmit.rejection AND j.state = 'open' AND spine.is_caller_sender(j.owner, j.source_system);
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'this system has no open rejection of this id'
 			USING ERRCODE = 'no_data_found',
@@ -200,7 +216,7 @@ GRANT EXECUTE ON FUNCTION spine.resubmit(uuid[], text), spine.resubmit(uuid, jso
 COMMENT ON FUNCTION spine.resubmit(uuid[], text) IS
 	'Runs rejected records of the calling system again, as they were sent, in the version given or their own. A row for each: outcome as of spine.submit; what is accepted leaves the quarantine. Ids that are not the system''s, or settled, are passed over. SP003 for a version that is not accepted.';
 COMMENT ON FUNCTION spine.resubmit(uuid, json, text) IS
-	'Runs one rejected record of the calling system again, or a corrected one in its place. P0002 where the system has no open rejection of this id. A record that was accepted or deleted since under the same local_record_id is not touched: record.superseded.';
+	'Runs one rejected record of the calling system again, or a corrected one in its place. P0002 where the system has no open rejection of this id. A record that was accepted or deleted since under the same local_record_id is not touched, nor, uncorrected, one that was sent again and rejected: record.superseded.';
 
 CREATE FUNCTION spine.revalidate(dataset text, version text DEFAULT NULL, rule text DEFAULT NULL)
 	RETURNS TABLE (rejection_id uuid, outcome text, record_id uuid, findings jsonb)
@@ -223,9 +239,7 @@ BEGIN
 		SELECT * FROM spine.settle_rejections(ARRAY(
 			SELECT j.rejection_id FROM spine.rejection j
 			 WHERE j.dataset = revalidate.dataset AND j.state = 'open'
-			   AND (j.owner = ANY (organisations)
-					OR EXISTS (SELECT FROM spine.system s WHERE s.organisation = j.owner AND s.system = j.source_system
-								  AND s.role_name = spine.caller_role()))
+			   AND (j.owner = ANY (organisations) OR spine.is_caller_sender(j.owner, j.source_system))
 			   AND (revalidate.rule IS NULL OR j.findings @> jsonb_build_array(jsonb_build_object('rule', revalidate.rule)))), wanted, NULL);
 END
 $$;
@@ -243,8 +257,7 @@ BEGIN
 	UPDATE spine.rejection j SET state = 'discarded', settled_at = now(), settled_by = spine.caller_role()
 	 WHERE j.rejection_id = rejection AND j.state = 'open'
 	   AND (j.owner = ANY (spine.caller_organisations('analyst'))
-			OR EXISTS (SELECT FROM spine.system s WHERE s.organisation = j.owner AND s.system = j.source_system
-						  AND s.role_name = spine.caller_role()));
+			OR spine.is_caller_sender(j.owner, j.source_system));
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'no open rejection of this id is yours to discard'
 			USING ERRCODE = 'no_data_found',

@@ -45,6 +45,7 @@
 
 #define HASH_SLOTS			2048	/* a power of two above SPINE_BATCH_ROWS */
 #define RESOLVE_ATTEMPTS	3
+#define BATCH_BYTES			(8 * 1024 * 1024)	/* of memory for a batch's records */
 
 typedef struct SpineGroupPlans
 {
@@ -207,6 +208,14 @@ int
 spine_batch_count(const SpineBatch *batch)
 {
 	return batch->nrows + batch->ndeletes;
+}
+
+/* Must it be flushed before anything is added? Large records fill it too. */
+bool
+spine_batch_full(const SpineBatch *batch)
+{
+	return spine_batch_count(batch) == SPINE_BATCH_ROWS ||
+		MemoryContextMemAllocated(batch->flush_context, false) > BATCH_BYTES;
 }
 
 MemoryContext
@@ -1434,14 +1443,14 @@ take_broken(SpineBatch *batch, SpineRule *rule)
 																	  SPI_tuptable->tupdesc, 1, &isnull))];
 		SpineSeverity severity = rule->severity;
 		SpineFinding *finding;
-		char	   *key = NULL;
+		uint64		key = 0;
 
 		if (row->findings != NIL && ((SpineFinding *) llast(row->findings))->rule == rule->id)
 			continue;			/* told already, by what is stored */
 		if (rule->kind == RULE_EXISTS)
 		{
-			key = spine_reference_key(batch->group, rule->items, rule->nitems, rule->other, rule->target,
-									  row->values, row->nulls);
+			(void) spine_reference_key(batch->group, rule->items, rule->nitems, rule->other, rule->target,
+									   row->values, row->nulls, &key);
 			if (rule->forward && batch->expected != NULL && spine_keys_has(batch->expected, key))
 				continue;
 			/* a statement at a view holds one group: what it asks for can only come after */
@@ -1521,7 +1530,11 @@ judge_set_rules(SpineBatch *batch)
 		args[1] = CStringGetTextDatum(batch->source_system);
 		spine_register_rows("spine_rows", numbered_desc(group), rows, count);
 		header = register_header(batch);
-		/* expressions use the operators and functions of spine; so do items of its types that are compared */
+
+		/*
+		 * expressions use the operators and functions of spine; so do items of its types that are
+		 * compared
+		 */
 		guc_level = NewGUCNestLevel();
 		(void) set_config_option("search_path", "pg_catalog, spine, pg_temp",
 								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
@@ -1567,7 +1580,7 @@ judge_set_rules(SpineBatch *batch)
 static void
 end_waiting(SpineBatch *batch)
 {
-	static const Oid types[3] = {TEXTOID, TEXTOID, TEXTARRAYOID};
+	static const Oid types[3] = {TEXTOID, TEXTOID, INT8ARRAYOID};
 	SpineGroup *group = batch->group;
 	Datum	   *keys = palloc(sizeof(Datum) * batch->nrows * Max(group->ntargets, 1));
 	int			n = 0;
@@ -1580,20 +1593,17 @@ end_waiting(SpineBatch *batch)
 		for (int i = 0; i < batch->nrows; i++)
 		{
 			SpineBatchRow *row = &batch->rows[i];
-			char	   *key;
+			uint64		key;
 
-			if (row->rejected || row->unchanged)
-				continue;
-			key = spine_target_key(group, t, row->values, row->nulls);
-			if (key != NULL)
-				keys[n++] = CStringGetTextDatum(key);
+			if (!row->rejected && !row->unchanged && spine_target_key(group, t, row->values, row->nulls, &key))
+				keys[n++] = Int64GetDatum((int64) key);
 		}
 	}
 	if (n == 0)
 		return;
 	args[0] = CStringGetTextDatum(batch->owner);
 	args[1] = CStringGetTextDatum(batch->source_system);
-	args[2] = spine_array(keys, n, TEXTOID);
+	args[2] = spine_array(keys, n, INT8OID);
 	spine_plan_run(&plan_finding_arrived,
 				   "DELETE FROM spine.finding f WHERE f.awaits = ANY ($3) AND f.owner = $1 AND f.source_system = $2",
 				   3, types, args);
@@ -1717,7 +1727,7 @@ delete_rows(SpineBatch *batch)
 static void
 store_findings(SpineBatch *batch)
 {
-	static const Oid types[9] = {UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTARRAYOID};
+	static const Oid types[9] = {UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8ARRAYOID};
 	Datum	   *updated = palloc(sizeof(Datum) * batch->nrows);
 	int			nupdated = 0;
 	int			n = 0;
@@ -1769,7 +1779,8 @@ store_findings(SpineBatch *batch)
 			ids[at] = UUIDPGetDatum(&row->record_id);
 			rules[at] = CStringGetTextDatum(finding->rule);
 			put_text(&items[at], &no_item[at], finding->item);
-			put_text(&awaits[at], &no_awaits[at], finding->awaits);
+			no_awaits[at] = finding->awaits == 0;
+			awaits[at] = Int64GetDatum((int64) finding->awaits);
 			messages[at++] = CStringGetTextDatum(finding->message);
 		}
 	}
@@ -1781,7 +1792,7 @@ store_findings(SpineBatch *batch)
 	args[5] = CStringGetTextDatum(batch->group->name);
 	args[6] = CStringGetTextDatum(batch->owner);
 	args[7] = CStringGetTextDatum(batch->source_system);
-	args[8] = spine_array_with_nulls(awaits, no_awaits, n, TEXTOID);
+	args[8] = spine_array_with_nulls(awaits, no_awaits, n, INT8OID);
 	spine_plan_run(&plan_finding_insert,
 				   "INSERT INTO spine.finding (record_id, rule, item, message, severity, dataset, data_group, owner, source_system, awaits)"
 				   " SELECT x.r, x.u, x.i, x.m, 'warning', $5, $6, $7, $8, x.a FROM unnest($1, $2, $3, $4, $9) AS x(r, u, i, m, a)",
@@ -1796,7 +1807,11 @@ spine_batch_flush(SpineBatch *batch, spine_batch_verdict verdict, void *state)
 	MemoryContext old;
 
 	if (spine_batch_count(batch) == 0)
+	{
+		/* what was read into its context was not added */
+		MemoryContextReset(batch->flush_context);
 		return;
+	}
 	old = MemoryContextSwitchTo(batch->flush_context);
 	spine_owner_enter(&scope);
 	spine_plans_by_index();

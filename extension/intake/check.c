@@ -48,13 +48,16 @@ spine_record_finding(SpineRecord *record, const char *rule, SpineSeverity severi
 	MemoryContext old;
 	StringInfoData message;
 
-	if (severity >= SEVERITY_RECORD)
-		record->rejected = true;
-	if (list_length(record->findings) >= FINDINGS_MAX)
+	/* what decides about the record, and those below it, is told in any case */
+	if (list_length(record->findings) >= FINDINGS_MAX &&
+		(severity == SEVERITY_WARNING || (severity == SEVERITY_RECORD && record->rejected) ||
+		 severity <= spine_findings_severity(record->findings)))
 	{
 		record->untold++;
 		return;
 	}
+	if (severity >= SEVERITY_RECORD)
+		record->rejected = true;
 	old = MemoryContextSwitchTo(record->context);
 	initStringInfo(&message);
 	for (;;)
@@ -427,7 +430,7 @@ organisation_is_open(const SpineRecord *record, const SpineRule *rule, const cha
 	if (rule->at_item >= 0 && !record->nulls[ENV_COLUMNS + rule->at_item])
 		day = DatumGetDateADT(record->values[ENV_COLUMNS + rule->at_item]);
 	else if (!record->nulls[ENV_EVENT_AT])
-		day = (DateADT) (DatumGetTimestampTz(record->values[ENV_EVENT_AT]) / USECS_PER_DAY);
+		day = spine_local_date(DatumGetTimestampTz(record->values[ENV_EVENT_AT]));
 	else
 		day = GetSQLCurrentDate();
 	return spine_organisation_is_open(&organisation, day);

@@ -540,7 +540,11 @@ load_rules(SpineDataset *dataset)
 		else if (rule->kind == RULE_ORGANISATION || rule->kind == RULE_OWN_CODE)
 			rule->nitems = load_names(group, pstrdup(rule->item), &rule->items);
 	}
-	/* what belongs to nobody and asks about no other record is rejected before anything is stored, or never */
+
+	/*
+	 * what belongs to nobody and asks about no other record is rejected before anything is
+	 * stored, or never
+	 */
 	for (int i = 0; i < dataset->ngroups; i++)
 	{
 		SpineGroup *group = &dataset->groups[i];

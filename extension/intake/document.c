@@ -211,6 +211,14 @@ typedef struct AroundContext
 	int			nelements;
 } AroundContext;
 
+/* Something stands in the array that the parser takes for the records. */
+static void
+count_element(AroundContext *context)
+{
+	if (context->in_records && context->lex->lex_level == 2)
+		context->nelements++;
+}
+
 static SPINE_JSON_ACTION
 around_object_start(void *state)
 {
@@ -219,6 +227,7 @@ around_object_start(void *state)
 	/* among the records there is one only where it has no end: the parser will say so */
 	if (context->lex->lex_level > 0 && !context->in_records)
 		malformed("an object stands where a text or the records belong");
+	count_element(context);
 	SPINE_JSON_GO_ON;
 }
 
@@ -229,6 +238,7 @@ around_array_start(void *state)
 
 	if (context->lex->lex_level == 0)
 		malformed("it is an array, not an object");
+	count_element(context);
 	if (context->in_records)
 		SPINE_JSON_GO_ON;
 	if (strcmp(context->field, "records") != 0)
@@ -275,9 +285,8 @@ around_scalar(void *state, char *token, JsonTokenType type)
 
 	if (context->lex->lex_level == 0)
 		malformed("it is not an object");
-	if (context->in_records)
-		context->nelements++;
-	else if (type != JSON_TOKEN_NULL)
+	count_element(context);
+	if (!context->in_records && type != JSON_TOKEN_NULL)
 	{
 		if (strcmp(context->field, "records") == 0)
 			malformed("records is not an array");

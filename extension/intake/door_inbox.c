@@ -13,6 +13,7 @@
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
@@ -22,6 +23,7 @@
 
 #define PIECE_BYTES		(256 * 1024)	/* of lines that are kept together */
 #define OUTCOMES_KEPT	1000	/* before they are written */
+#define OUTCOMES_BYTES	(1024 * 1024)	/* likewise */
 
 typedef struct Inbox
 {
@@ -29,6 +31,7 @@ typedef struct Inbox
 	MemoryContext line_context; /* reset after each line */
 	MemoryContext outcome_context;
 	SpineLineOutcomes outcomes;
+	Size		outcomes_bytes;
 	Datum		no_findings;
 	int64		nlines;
 	int64		piece_first;	/* number of the piece's first line */
@@ -49,6 +52,7 @@ write_outcomes(Inbox *inbox)
 		MemoryContextSwitchTo(old);
 	}
 	inbox->outcomes.n = 0;
+	inbox->outcomes_bytes = 0;
 	MemoryContextReset(inbox->outcome_context);
 }
 
@@ -58,10 +62,15 @@ take_outcome(void *state, const SpineVerdict *verdict)
 	Inbox	   *inbox = state;
 	SpineLineOutcomes *outcomes = &inbox->outcomes;
 	MemoryContext old;
+	Datum		findings;
+	Size		size;
 	int			i;
 
-	if (outcomes->n == OUTCOMES_KEPT)
+	findings = verdict->findings == NIL ? inbox->no_findings : spine_findings_jsonb(verdict->findings);
+	size = VARSIZE(DatumGetPointer(findings));
+	if (outcomes->n == OUTCOMES_KEPT || (outcomes->n > 0 && inbox->outcomes_bytes + size > OUTCOMES_BYTES))
 		write_outcomes(inbox);
+	inbox->outcomes_bytes += size;
 	old = MemoryContextSwitchTo(inbox->outcome_context);
 	if (outcomes->n == 0)
 	{
@@ -87,8 +96,7 @@ take_outcome(void *state, const SpineVerdict *verdict)
 		*copy = *verdict->record_id;
 		outcomes->records[i] = UUIDPGetDatum(copy);
 	}
-	outcomes->findings[i] = verdict->findings == NIL ? inbox->no_findings :
-		spine_findings_jsonb(verdict->findings);
+	outcomes->findings[i] = verdict->findings == NIL ? findings : datumCopy(findings, false, -1);
 	MemoryContextSwitchTo(old);
 }
 
@@ -190,6 +198,7 @@ spine_inbox_row(PG_FUNCTION_ARGS)
 	MemoryContext old;
 	Datum		document;
 	bool		isnull;
+	bool		taken = true;
 	const char *line = "";
 	int			length = 0;
 
@@ -221,5 +230,6 @@ spine_inbox_row(PG_FUNCTION_ARGS)
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(inbox->line_context);
 	error_context_stack = context;
-	return PointerGetDatum(trigdata->tg_trigtuple);
+	/* another tuple than the one given, which the executor frees only then */
+	return PointerGetDatum(heap_form_tuple(RelationGetDescr(trigdata->tg_relation), &document, &taken));
 }

@@ -144,6 +144,8 @@ take_document(FunctionCallInfo fcinfo, bool dry)
 	SpineDataset *dataset;
 	Answers    *answers;
 
+	/* of any document, not only where there is something to write */
+	PreventCommandIfReadOnly(dry ? "spine.validate()" : "spine.submit()");
 	spine_submission_from(&entry, spine_door_writer());
 	document = spine_document_parse(VARDATA_ANY(json), VARSIZE_ANY_EXHDR(json));
 	if (document->system != NULL && strcmp(document->system, entry.source_system) != 0)

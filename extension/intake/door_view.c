@@ -45,6 +45,8 @@ typedef struct OpenBatch
 	SpineSubmissionEntry entry;
 	int		   *columns;		/* of each view column: column of the record, or a ViewColumn */
 	int64		row_number;
+	bool		storing;		/* what the batch holds: rows, or ids of rows to delete */
+	bool		deleting;
 } OpenBatch;
 
 PG_FUNCTION_INFO_V1(spine_intake_statement);
@@ -317,8 +319,13 @@ take_row(TriggerData *trigdata)
 		elog(ERROR, "no batch is open for view \"%s\"", RelationGetRelationName(trigdata->tg_relation));
 	open = statement->state;
 
-	if (spine_batch_count(open->batch) == SPINE_BATCH_ROWS)
+	/* a command that deletes and inserts does both in its own order */
+	if (spine_batch_count(open->batch) == SPINE_BATCH_ROWS ||
+		(TRIGGER_FIRED_BY_DELETE(trigdata->tg_event) ? open->storing : open->deleting))
+	{
 		spine_batch_flush(open->batch, strict_verdict, open);
+		open->storing = open->deleting = false;
+	}
 	open->row_number++;
 
 	old = MemoryContextSwitchTo(spine_batch_context(open->batch));
@@ -337,6 +344,7 @@ take_row(TriggerData *trigdata)
 		spine_batch_delete(open->batch,
 						   DatumGetUUIDP(old_values[view_column(open, desc, ENV_RECORD_ID)]));
 		open->entry.deleted++;
+		open->deleting = true;
 		MemoryContextSwitchTo(old);
 		return trigdata->tg_trigtuple;
 	}
@@ -364,6 +372,7 @@ take_row(TriggerData *trigdata)
 		return take_row(trigdata);
 	}
 	spine_batch_add(open->batch, &record, &record_id);
+	open->storing = true;
 	MemoryContextSwitchTo(old);
 
 	/* RETURNING shows what spine has set so far; patient and episode come with the batch */

@@ -21,7 +21,7 @@ spine_finding_make(const char *rule, SpineSeverity severity, const char *item, c
 	finding->severity = severity;
 	finding->item = item;
 	finding->message = message;
-	finding->awaits = NULL;
+	finding->awaits = 0;
 	return finding;
 }
 
@@ -77,7 +77,10 @@ spine_findings_severity(List *findings)
 	return gravest;
 }
 
-/* One after the other: the severity, then four strings, each with its end; an empty one is NULL. */
+/*
+ * One after the other: the severity, then three strings, each with its end; an
+ * empty one is NULL. Only findings of the checks are packed: they await nothing.
+ */
 Datum
 spine_findings_pack(List *findings)
 {
@@ -89,7 +92,7 @@ spine_findings_pack(List *findings)
 	foreach(cell, findings)
 	{
 		SpineFinding *finding = lfirst(cell);
-		const char *strings[4] = {finding->rule, finding->item, finding->message, finding->awaits};
+		const char *strings[3] = {finding->rule, finding->item, finding->message};
 
 		appendStringInfoChar(&packed, (char) finding->severity);
 		for (int i = 0; i < lengthof(strings); i++)
@@ -113,17 +116,14 @@ spine_findings_unpack(Datum packed)
 	while (at < end)
 	{
 		SpineSeverity severity = (SpineSeverity) *at++;
-		const char *strings[4];
-		SpineFinding *finding;
+		const char *strings[3];
 
 		for (int i = 0; i < lengthof(strings); i++)
 		{
 			strings[i] = *at == '\0' ? NULL : at;
 			at += strlen(at) + 1;
 		}
-		finding = spine_finding_make(strings[0], severity, strings[1], strings[2]);
-		finding->awaits = strings[3];
-		findings = lappend(findings, finding);
+		findings = lappend(findings, spine_finding_make(strings[0], severity, strings[1], strings[2]));
 	}
 	return findings;
 }

@@ -232,7 +232,7 @@ typedef struct SpineFinding
 	SpineSeverity severity;
 	const char *item;			/* NULL where it is about the record */
 	const char *message;
-	const char *awaits;			/* the record whose coming ends it, or NULL */
+	uint64		awaits;			/* key of the record whose coming ends it; 0: none */
 } SpineFinding;
 
 /* One record on its way in. Everything it points to lives in its context. */
@@ -308,12 +308,13 @@ extern void spine_check_record(SpineRecord *record);
 
 /* target.c */
 extern SpineKeySet * spine_keys_create(MemoryContext context);
-extern void spine_keys_add(SpineKeySet * keys, const char *key);
-extern bool spine_keys_has(SpineKeySet * keys, const char *key);
-extern char *spine_target_key(const SpineGroup *group, int target, const Datum *values, const bool *nulls);
-extern char *spine_reference_key(const SpineGroup *group, const int *items, int nitems,
-								 const SpineGroup *other, int target,
-								 const Datum *values, const bool *nulls);
+extern void spine_keys_add(SpineKeySet * keys, uint64 key);
+extern bool spine_keys_has(SpineKeySet * keys, uint64 key);
+extern bool spine_target_key(const SpineGroup *group, int target, const Datum *values, const bool *nulls,
+							 uint64 *key);
+extern bool spine_reference_key(const SpineGroup *group, const int *items, int nitems,
+								const SpineGroup *other, int target, const Datum *values, const bool *nulls,
+								uint64 *key);
 
 /* batch.c */
 typedef struct SpineBatch SpineBatch;
@@ -341,6 +342,7 @@ extern void spine_batch_set_header(SpineBatch *batch, Datum *values, bool *nulls
 extern bool spine_batch_holds(SpineBatch *batch, const SpineRecord *record);
 extern MemoryContext spine_batch_context(SpineBatch *batch);
 extern int	spine_batch_count(const SpineBatch *batch);
+extern bool spine_batch_full(const SpineBatch *batch);
 extern void spine_batch_add(SpineBatch *batch, const SpineRecord *record, pg_uuid_t *record_id);
 extern void spine_batch_delete(SpineBatch *batch, const pg_uuid_t *record_id);
 extern void spine_batch_flush(SpineBatch *batch, spine_batch_verdict verdict, void *state);

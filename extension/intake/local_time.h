@@ -12,4 +12,7 @@
 /* The instant of a UK local date and time; a time that a clock change skips counts as an hour later. */
 extern TimestampTz spine_local_timestamp(DateADT date, TimeADT time);
 
+/* The day in the United Kingdom of an instant. */
+extern DateADT spine_local_date(TimestampTz instant);
+
 #endif							/* SPINE_LOCAL_TIME_H */

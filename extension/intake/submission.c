@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
@@ -20,6 +21,7 @@
 #include "executor/executor.h"
 #include "executor/spi.h"
 #include "executor/tuptable.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
@@ -27,6 +29,7 @@
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/resowner.h"
 #include "utils/tuplestore.h"
 #include "utils/uuid.h"
@@ -39,6 +42,7 @@
 
 #define STAGE_KILOBYTES		1024	/* of memory for each group's waiting records */
 #define REJECTIONS_KEPT		500 /* before they are written */
+#define REJECTIONS_BYTES	(1024 * 1024)	/* likewise */
 
 const char *const spine_outcome_names[] = {
 	"accepted", "accepted_with_warnings", "unchanged", "rejected"
@@ -84,6 +88,7 @@ typedef struct Part
 typedef struct Rejections
 {
 	int			n;
+	Size		bytes;
 	Datum	   *places;
 	Datum	   *datasets;
 	Datum	   *versions;
@@ -106,6 +111,7 @@ struct SpineSubmission
 	MemoryContext record_context;	/* reset after each record */
 	List	   *parts;
 	int64		nstaged;
+	char	   *unknown[3];		/* the last data set and version that is not accepted, and why not */
 	SpineKeySet *rejected;		/* keys of records whose children are rejected; NULL: none */
 	SpineKeySet *expected;		/* keys of records that rules of earlier groups ask for */
 	const SpineRule *refused;	/* the rule that refuses the submission */
@@ -121,47 +127,134 @@ typedef struct OwnFindings
 
 static SPIPlanPtr plan_rejections = NULL;
 
-/* plans that name a month's tables */
-static char plans_month[16] = "none";
-static SPIPlanPtr plan_entry = NULL;
-static SPIPlanPtr plan_entry_raw = NULL;
-static SPIPlanPtr plan_raw = NULL;
+/* a plan that names a month's table */
 static SPIPlanPtr plan_lines = NULL;
-
-static void
-forget_plan(SPIPlanPtr *plan)
-{
-	if (*plan != NULL)
-		SPI_freeplan(*plan);
-	*plan = NULL;
-}
+static Oid	plan_lines_table = InvalidOid;
 
 /*
- * What follows the names of spine.submission and its like for rows of this
- * transaction: the month's partitions are written directly, which saves the
- * routing; where they are missing, the whole table is.
+ * The table that takes rows of spine.submission and its like in this
+ * transaction: the month's partition, written directly, which saves the
+ * routing; the default one where that is missing.
  */
-static const char *
-month_suffix(void)
+static Oid
+month_table(const char *name)
 {
-	char		suffix[16];
+	Oid			schema = get_namespace_oid("spine", false);
 	struct pg_tm tm;
 	fsec_t		fraction;
+	Oid			table;
 
 	if (timestamp2tm(GetCurrentTransactionStartTimestamp(), NULL, &tm, &fraction, NULL, NULL) != 0)
 		elog(ERROR, "the time is out of range");
-	snprintf(suffix, sizeof(suffix), "_%04d_%02d", tm.tm_year, tm.tm_mon);
-	if (!OidIsValid(get_relname_relid(psprintf("submission%s", suffix), get_namespace_oid("spine", false))))
-		suffix[0] = '\0';
-	if (strcmp(suffix, plans_month) != 0)
+	table = get_relname_relid(psprintf("%s_%04d_%02d", name, tm.tm_year, tm.tm_mon), schema);
+	if (!OidIsValid(table))
+		table = get_relname_relid(psprintf("%s_default", name), schema);
+	if (!OidIsValid(table))
+		elog(ERROR, "table \"spine.%s\" has no partition for this month", name);
+	return table;
+}
+
+/* Values of a row by column name; what is not named is NULL. */
+typedef struct Cell
+{
+	const char *name;
+	Datum		value;
+	bool		isnull;
+} Cell;
+
+/* One row of a table without triggers, written past the planner and the executor's start. */
+static void
+insert_row(Oid relid, const Cell *cells, int ncells)
+{
+	Relation	table = table_open(relid, RowExclusiveLock);
+	TupleDesc	desc = RelationGetDescr(table);
+	EState	   *estate = CreateExecutorState();
+	ResultRelInfo *result = makeNode(ResultRelInfo);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
+
+	InitResultRelInfo(result, table, 0, NULL, 0);
+	ExecOpenIndices(result, false);
+	memset(slot->tts_isnull, true, desc->natts);
+	for (int i = 0; i < ncells; i++)
 	{
-		forget_plan(&plan_entry);
-		forget_plan(&plan_entry_raw);
-		forget_plan(&plan_raw);
-		forget_plan(&plan_lines);
-		strlcpy(plans_month, suffix, sizeof(plans_month));
+		AttrNumber	column = get_attnum(relid, cells[i].name);
+
+		if (column == InvalidAttrNumber)
+			elog(ERROR, "table \"%s\" lacks column \"%s\"", RelationGetRelationName(table), cells[i].name);
+		slot->tts_values[column - 1] = cells[i].value;
+		slot->tts_isnull[column - 1] = cells[i].isnull;
 	}
-	return plans_month;
+	ExecStoreVirtualTuple(slot);
+	ExecSimpleRelationInsert(result, estate, slot);
+	ExecCloseIndices(result);
+	ExecDropSingleTupleTableSlot(slot);
+	FreeExecutorState(estate);
+	table_close(table, NoLock);
+	CommandCounterIncrement();
+}
+
+static Cell
+text_cell(const char *name, const char *string)
+{
+	Cell		cell = {.name = name, .isnull = string == NULL};
+
+	if (string != NULL)
+		cell.value = CStringGetTextDatum(string);
+	return cell;
+}
+
+static Cell
+cell(const char *name, Datum value)
+{
+	Cell		cell = {.name = name, .value = value};
+
+	return cell;
+}
+
+void
+spine_submission_record(const SpineSubmissionEntry *entry, text *raw)
+{
+	int64		records = 0;
+
+	for (int i = OUTCOME_ACCEPTED; i <= OUTCOME_REJECTED; i++)
+		records += entry->counts[i];
+	{
+		Cell		cells[] = {
+			cell("submission_id", UUIDPGetDatum(&entry->id)),
+			text_cell("owner", entry->owner),
+			text_cell("source_system", entry->source_system),
+			cell("role_name", CStringGetDatum(entry->role_name)),
+			text_cell("door", door_names[entry->door]),
+			text_cell("dataset", entry->dataset),
+			text_cell("version", entry->version),
+			text_cell("data_group", entry->data_group),
+			cell("at", TimestampTzGetDatum(GetCurrentTransactionStartTimestamp())),
+			cell("records", Int64GetDatum(records)),
+			cell("accepted", Int64GetDatum(entry->counts[OUTCOME_ACCEPTED])),
+			cell("accepted_with_warnings", Int64GetDatum(entry->counts[OUTCOME_ACCEPTED_WITH_WARNINGS])),
+			cell("unchanged", Int64GetDatum(entry->counts[OUTCOME_UNCHANGED])),
+			cell("rejected", Int64GetDatum(entry->counts[OUTCOME_REJECTED])),
+			cell("deleted", Int64GetDatum(entry->deleted)),
+			text_cell("refused", entry->refused)
+		};
+
+		insert_row(month_table("submission"), cells, lengthof(cells));
+	}
+	if (raw != NULL)
+		spine_submission_keep_lines(entry, 1, raw);
+}
+
+void
+spine_submission_keep_lines(const SpineSubmissionEntry *entry, int64 first_n, text *lines)
+{
+	Cell		cells[] = {
+		cell("submission_id", UUIDPGetDatum(&entry->id)),
+		cell("at", TimestampTzGetDatum(GetCurrentTransactionStartTimestamp())),
+		cell("first_n", Int64GetDatum(first_n)),
+		cell("content", PointerGetDatum(lines))
+	};
+
+	insert_row(month_table("raw_submission"), cells, lengthof(cells));
 }
 
 static void
@@ -179,85 +272,21 @@ end_writing(SpineOwnerScope *scope)
 	spine_owner_leave(scope);
 }
 
-static Datum
-text_or_null(const char *string, char *isnull)
-{
-	*isnull = string == NULL ? 'n' : ' ';
-	return string == NULL ? (Datum) 0 : CStringGetTextDatum(string);
-}
-
-void
-spine_submission_record(const SpineSubmissionEntry *entry, text *raw)
-{
-	static const Oid types[15] = {UUIDOID, TEXTOID, TEXTOID, NAMEOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-	INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID};
-	const char *suffix = month_suffix();
-	SPIPlanPtr *plan = raw == NULL ? &plan_entry : &plan_entry_raw;
-	int			nargs = raw == NULL ? 14 : 15;
-	SpineOwnerScope scope;
-	Datum		args[15];
-	char		nulls[16] = "               ";
-	char	   *query;
-
-	args[0] = UUIDPGetDatum(&entry->id);
-	args[1] = CStringGetTextDatum(entry->owner);
-	args[2] = CStringGetTextDatum(entry->source_system);
-	args[3] = CStringGetDatum(entry->role_name);
-	args[4] = CStringGetTextDatum(door_names[entry->door]);
-	args[5] = text_or_null(entry->dataset, &nulls[5]);
-	args[6] = text_or_null(entry->version, &nulls[6]);
-	args[7] = text_or_null(entry->data_group, &nulls[7]);
-	for (int i = OUTCOME_ACCEPTED; i <= OUTCOME_REJECTED; i++)
-		args[8 + i] = Int64GetDatum(entry->counts[i]);
-	args[12] = Int64GetDatum(entry->deleted);
-	args[13] = text_or_null(entry->refused, &nulls[13]);
-	args[14] = PointerGetDatum(raw);
-
-	begin_writing(&scope);
-	if (*plan == NULL)
-	{
-		query = psprintf("INSERT INTO spine.submission%s (submission_id, owner, source_system, role_name, door, dataset, version,"
-						 " data_group, records, accepted, accepted_with_warnings, unchanged, rejected, deleted, refused)"
-						 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9 + $10 + $11 + $12, $9, $10, $11, $12, $13, $14)", suffix);
-		if (raw != NULL)
-			query = psprintf("WITH entry AS (%s) INSERT INTO spine.raw_submission%s (submission_id, first_n, content)"
-							 " VALUES ($1, 1, $15)", query, suffix);
-		*plan = SPI_prepare_cursor(query, nargs, (Oid *) types, CURSOR_OPT_GENERIC_PLAN);
-		if (*plan == NULL || SPI_keepplan(*plan) != 0)
-			elog(ERROR, "could not prepare the entry of a submission");
-	}
-	if (SPI_execute_plan(*plan, args, nulls, false, 0) != SPI_OK_INSERT)
-		elog(ERROR, "could not record a submission");
-	end_writing(&scope);
-}
-
-void
-spine_submission_keep_lines(const SpineSubmissionEntry *entry, int64 first_n, text *lines)
-{
-	static const Oid types[3] = {UUIDOID, INT8OID, TEXTOID};
-	const char *suffix = month_suffix();
-	SpineOwnerScope scope;
-	Datum		args[3];
-
-	args[0] = UUIDPGetDatum(&entry->id);
-	args[1] = Int64GetDatum(first_n);
-	args[2] = PointerGetDatum(lines);
-	begin_writing(&scope);
-	spine_plan_run(&plan_raw,
-				   psprintf("INSERT INTO spine.raw_submission%s (submission_id, first_n, content) VALUES ($1, $2, $3)", suffix),
-				   3, types, args);
-	end_writing(&scope);
-}
-
 void
 spine_submission_keep_outcomes(const SpineSubmissionEntry *entry, const SpineLineOutcomes *outcomes)
 {
 	static const Oid types[8] = {UUIDOID, TEXTOID, TEXTOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, UUIDARRAYOID, JSONBARRAYOID};
-	const char *suffix = month_suffix();
+	Oid			table = month_table("inbox_line");
 	SpineOwnerScope scope;
 	Datum		args[8];
 	int			n = outcomes->n;
 
+	if (table != plan_lines_table && plan_lines != NULL)
+	{
+		SPI_freeplan(plan_lines);
+		plan_lines = NULL;
+	}
+	plan_lines_table = table;
 	args[0] = UUIDPGetDatum(&entry->id);
 	args[1] = CStringGetTextDatum(entry->owner);
 	args[2] = CStringGetTextDatum(entry->source_system);
@@ -268,8 +297,9 @@ spine_submission_keep_outcomes(const SpineSubmissionEntry *entry, const SpineLin
 	args[7] = spine_array(outcomes->findings, n, JSONBOID);
 	begin_writing(&scope);
 	spine_plan_run(&plan_lines,
-				   psprintf("INSERT INTO spine.inbox_line%s (submission_id, owner, source_system, line, outcome, data_group, record_id, findings)"
-							" SELECT $1, $2, $3, x.l, x.o, x.g, x.r, x.f FROM unnest($4, $5, $6, $7, $8) AS x(l, o, g, r, f)", suffix),
+				   psprintf("INSERT INTO spine.%s (submission_id, owner, source_system, line, outcome, data_group, record_id, findings)"
+							" SELECT $1, $2, $3, x.l, x.o, x.g, x.r, x.f FROM unnest($4, $5, $6, $7, $8) AS x(l, o, g, r, f)",
+							quote_identifier(get_rel_name(table))),
 				   8, types, args);
 	end_writing(&scope);
 }
@@ -311,6 +341,7 @@ write_rejections(SpineSubmission * submission)
 	end_writing(&scope);
 	MemoryContextSwitchTo(old);
 	kept->n = 0;
+	kept->bytes = 0;
 	MemoryContextReset(kept->context);
 }
 
@@ -319,12 +350,17 @@ keep_rejection(SpineSubmission * submission, SpineDataset *dataset, const char *
 {
 	Rejections *kept = &submission->rejections;
 	MemoryContext old;
+	Datum		findings;
+	Size		size;
 	int			i;
 
 	if (submission->dry || submission->entry.door == DOOR_RESUBMIT)
 		return;
-	if (kept->n == REJECTIONS_KEPT)
+	findings = spine_findings_jsonb(verdict->findings);
+	size = verdict->raw_length + VARSIZE(DatumGetPointer(findings));
+	if (kept->n == REJECTIONS_KEPT || (kept->n > 0 && kept->bytes + size > REJECTIONS_BYTES))
 		write_rejections(submission);
+	kept->bytes += size;
 	old = MemoryContextSwitchTo(kept->context);
 	if (kept->n == 0)
 	{
@@ -354,7 +390,7 @@ keep_rejection(SpineSubmission * submission, SpineDataset *dataset, const char *
 	if (verdict->local_record_id != NULL)
 		kept->ids[i] = CStringGetTextDatum(verdict->local_record_id);
 	kept->texts[i] = PointerGetDatum(cstring_to_text_with_len(verdict->raw, verdict->raw_length));
-	kept->findings[i] = spine_findings_jsonb(verdict->findings);
+	kept->findings[i] = datumCopy(findings, false, -1);
 	MemoryContextSwitchTo(old);
 }
 
@@ -368,9 +404,9 @@ reject_children(SpineSubmission * submission, const SpineVerdict *verdict)
 		return;
 	for (int i = 0; i < group->ntargets; i++)
 	{
-		char	   *key = spine_target_key(group, i, verdict->values, verdict->nulls);
+		uint64		key;
 
-		if (key == NULL)
+		if (!spine_target_key(group, i, verdict->values, verdict->nulls, &key))
 			continue;
 		if (submission->rejected == NULL)
 			submission->rejected = spine_keys_create(submission->context);
@@ -518,6 +554,17 @@ stage(SpineSubmission * submission, Stage *stage, const SpineRecord *record)
 	submission->nstaged++;
 }
 
+/* A name that is not ours may be of any length. */
+static char *
+shortened(char *name)
+{
+	int			length = strlen(name);
+
+	if (length >= NAMEDATALEN)
+		name[pg_mbcliplen(name, length, NAMEDATALEN - 1)] = '\0';
+	return name;
+}
+
 static void
 take_envelope(SpineRecord *record, SpineDocumentRecord *source)
 {
@@ -541,7 +588,7 @@ take_envelope(SpineRecord *record, SpineDocumentRecord *source)
 								 "nhs_number is not %s", wanted);
 	}
 	if (source->unknown_key != NULL)
-		spine_record_finding(record, "item.unknown", SEVERITY_WARNING, source->unknown_key,
+		spine_record_finding(record, "item.unknown", SEVERITY_WARNING, shortened(source->unknown_key),
 							 "a record has no key of this name; items stand in data");
 }
 
@@ -558,7 +605,7 @@ take_item(SpineRecord *record, const SpineField *field)
 
 	if (number < 0)
 	{
-		spine_record_finding(record, "item.unknown", SEVERITY_WARNING, field->name,
+		spine_record_finding(record, "item.unknown", SEVERITY_WARNING, shortened(field->name),
 							 "data group %s has no item of this name; it is not kept", group->name);
 		return;
 	}
@@ -649,7 +696,7 @@ look_for_refusal(SpineSubmission * submission, const SpineGroup *group, List *fi
 static SpineDataset *
 dataset_of_line(SpineSubmission * submission, SpineRecord *record, const SpineDocumentRecord *source)
 {
-	SpineDataset *dataset = NULL;
+	SpineDataset *dataset;
 	ListCell   *cell;
 	char	   *why_not;
 
@@ -671,10 +718,21 @@ dataset_of_line(SpineSubmission * submission, SpineRecord *record, const SpineDo
 		if (strcmp(dataset->name, source->dataset) == 0 && strcmp(dataset->version, source->version) == 0)
 			return dataset;
 	}
-	dataset = spine_dataset_find(source->dataset, source->version, &why_not);
-	if (dataset == NULL)
-		spine_record_finding(record, "dataset.unknown", SEVERITY_RECORD, "version", "%s", why_not);
-	return dataset;
+	if (submission->unknown[0] == NULL || strcmp(submission->unknown[0], source->dataset) != 0 ||
+		strcmp(submission->unknown[1], source->version) != 0)
+	{
+		dataset = spine_dataset_find(source->dataset, source->version, &why_not);
+		if (dataset != NULL)
+			return dataset;
+		for (int i = 0; i < lengthof(submission->unknown); i++)
+			if (submission->unknown[i] != NULL)
+				pfree(submission->unknown[i]);
+		submission->unknown[0] = MemoryContextStrdup(submission->context, source->dataset);
+		submission->unknown[1] = MemoryContextStrdup(submission->context, source->version);
+		submission->unknown[2] = MemoryContextStrdup(submission->context, why_not);
+	}
+	spine_record_finding(record, "dataset.unknown", SEVERITY_RECORD, "version", "%s", submission->unknown[2]);
+	return NULL;
 }
 
 static SpineGroup *
@@ -771,10 +829,9 @@ spine_submission_add(SpineSubmission * submission, int64 n, SpineDataset *datase
 	{
 		for (int i = 0; i < group->ntargets; i++)
 		{
-			char	   *key = group->targets[i].forward ?
-			spine_target_key(group, i, record.values, record.nulls) : NULL;
+			uint64		key;
 
-			if (key != NULL)
+			if (group->targets[i].forward && spine_target_key(group, i, record.values, record.nulls, &key))
 				spine_keys_add(submission->expected, key);
 		}
 		if (group == dataset->header && part->header_values == NULL)
@@ -882,32 +939,50 @@ static SpineGroup *
 rejected_parent(SpineSubmission * submission, const SpineRecord *record, const char **item)
 {
 	SpineGroup *group = record->group;
+	uint64		key;
 
-	if (submission->rejected == NULL)
-		return NULL;
 	if (group->parent != NULL)
 	{
-		char	   *key = spine_reference_key(group, &group->parent_item, 1, group->parent, group->parent_target,
-											  record->values, record->nulls);
-
 		*item = group->items[group->parent_item].name;
-		if (key != NULL && spine_keys_has(submission->rejected, key))
+		if (spine_reference_key(group, &group->parent_item, 1, group->parent, group->parent_target,
+								record->values, record->nulls, &key) &&
+			spine_keys_has(submission->rejected, key))
 			return group->parent;
 	}
 	for (int i = 0; i < group->nrules; i++)
 	{
 		SpineRule  *rule = &group->rules[i];
-		char	   *key;
 
 		if (rule->kind != RULE_EXISTS || rule->forward)
 			continue;
-		key = spine_reference_key(group, rule->items, rule->nitems, rule->other, rule->target,
-								  record->values, record->nulls);
 		*item = group->items[rule->items[0]].name;
-		if (key != NULL && spine_keys_has(submission->rejected, key))
+		if (spine_reference_key(group, rule->items, rule->nitems, rule->other, rule->target,
+								record->values, record->nulls, &key) &&
+			spine_keys_has(submission->rejected, key))
 			return rule->other;
 	}
 	return NULL;
+}
+
+/* Rejects the record if it belongs to one that is rejected with all below it. */
+static bool
+reject_with_parent(SpineSubmission * submission, SpineGroup *group, TupleTableSlot *slot)
+{
+	MemoryContext old = MemoryContextSwitchTo(submission->record_context);
+	SpineRecord record;
+	SpineGroup *parent;
+	const char *item;
+
+	read_staged(&record, group, slot, submission->record_context);
+	parent = rejected_parent(submission, &record, &item);
+	if (parent != NULL)
+		reject_staged(submission, &record,
+					  spine_finding_make("parent.rejected", SEVERITY_GROUP, item,
+										 psprintf("%s names a record of %s that was rejected; correct that one and send both again",
+												  item, parent->name)));
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(submission->record_context);
+	return parent != NULL;
 }
 
 static void
@@ -930,23 +1005,14 @@ store_stage(SpineSubmission * submission, Stage *stage)
 	while (tuplestore_gettupleslot(stage->rows, true, false, slot))
 	{
 		SpineRecord record;
-		SpineGroup *parent;
-		const char *item;
 		pg_uuid_t	record_id;
 
 		CHECK_FOR_INTERRUPTS();
+		if (submission->rejected != NULL && reject_with_parent(submission, group, slot))
+			continue;
 		if (spine_batch_count(batch) == SPINE_BATCH_ROWS)
 			spine_batch_flush(batch, take_verdict, submission);
 		read_staged(&record, group, slot, context);
-		parent = rejected_parent(submission, &record, &item);
-		if (parent != NULL)
-		{
-			reject_staged(submission, &record,
-						  spine_finding_make("parent.rejected", SEVERITY_GROUP, item,
-											 psprintf("%s names a record of %s that was rejected; correct that one and send both again",
-													  item, parent->name)));
-			continue;
-		}
 		if (spine_batch_holds(batch, &record))
 		{
 			/* sent twice in one submission: the later record corrects the earlier one */
@@ -995,8 +1061,8 @@ judge_counts(SpineSubmission * submission)
 static void
 refuse_all(SpineSubmission * submission)
 {
-	MemoryContext context = AllocSetContextCreate(submission->context, "spine refused", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(context);
+	MemoryContext context = submission->record_context;
+	MemoryContext old = CurrentMemoryContext;
 	ListCell   *cell;
 
 	submission->entry.refused = submission->refused->id;
@@ -1019,6 +1085,7 @@ refuse_all(SpineSubmission * submission)
 				OwnFindings *own;
 
 				CHECK_FOR_INTERRUPTS();
+				MemoryContextSwitchTo(context);
 				read_staged(&record, stage->group, slot, context);
 				own = submission->own_findings == NULL ? NULL :
 					hash_search(submission->own_findings, &record.n, HASH_FIND, NULL);
@@ -1028,12 +1095,12 @@ refuse_all(SpineSubmission * submission)
 							  spine_finding_make("file.rejected", SEVERITY_FILE, NULL,
 												 psprintf("the whole submission is refused by rule %s: %s",
 														  submission->refused->id, submission->refused->message)));
+				MemoryContextSwitchTo(old);
+				MemoryContextReset(context);
 			}
 			ExecDropSingleTupleTableSlot(slot);
 		}
 	}
-	MemoryContextSwitchTo(old);
-	MemoryContextDelete(context);
 }
 
 static void
@@ -1110,6 +1177,7 @@ store_or_refuse(SpineSubmission * submission)
 		return;
 
 	submission->rejections.n = 0;
+	submission->rejections.bytes = 0;
 	MemoryContextReset(submission->rejections.context);
 	if (submission->door.settle != NULL)
 		submission->door.settle(submission->door.state, true);

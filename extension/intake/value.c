@@ -28,6 +28,7 @@
 #include "types/snomed_code_core.h"
 
 #define NUMERIC_DIGITS_MAX	60
+#define NUMERIC_BYTES_MAX	40	/* that many digits, four in two bytes */
 #define YEAR_MAX			9999
 
 static bool
@@ -59,12 +60,10 @@ parse_date(const char *text, int length, DateADT *date)
 	return true;
 }
 
-TimestampTz
-spine_local_timestamp(DateADT date, TimeADT time)
+static pg_tz *
+local_zone(void)
 {
 	static pg_tz *zone = NULL;
-	struct pg_tm tm;
-	int			offset;
 
 	if (zone == NULL)
 	{
@@ -72,13 +71,34 @@ spine_local_timestamp(DateADT date, TimeADT time)
 		if (zone == NULL)
 			zone = pg_tzset("GMT");
 	}
+	return zone;
+}
+
+TimestampTz
+spine_local_timestamp(DateADT date, TimeADT time)
+{
+	struct pg_tm tm;
+	int			offset;
+
 	memset(&tm, 0, sizeof(tm));
 	j2date(date + POSTGRES_EPOCH_JDATE, &tm.tm_year, &tm.tm_mon, &tm.tm_mday);
 	tm.tm_hour = time / USECS_PER_HOUR;
 	tm.tm_min = time / USECS_PER_MINUTE % MINS_PER_HOUR;
 	tm.tm_sec = time / USECS_PER_SEC % SECS_PER_MINUTE;
-	offset = DetermineTimeZoneOffset(&tm, zone);	/* seconds west */
+	offset = DetermineTimeZoneOffset(&tm, local_zone());	/* seconds west */
 	return (TimestampTz) date * USECS_PER_DAY + time + (int64) offset * USECS_PER_SEC;
+}
+
+DateADT
+spine_local_date(TimestampTz instant)
+{
+	struct pg_tm tm;
+	fsec_t		fraction;
+	int			offset;
+
+	if (timestamp2tm(instant, &offset, &tm, &fraction, NULL, local_zone()) != 0)
+		elog(ERROR, "a timestamp is out of range");
+	return date2j(tm.tm_year, tm.tm_mon, tm.tm_mday) - POSTGRES_EPOCH_JDATE;
 }
 
 /* HH:MM, HH:MM:SS or HH:MM:SS.f up to six places; *used is how much was read */
@@ -346,8 +366,9 @@ spine_value_sound(SpineItemType type, Datum value, const char **fault)
 			return DatumGetTimestampTz(value) >= first * USECS_PER_DAY &&
 				DatumGetTimestampTz(value) < end * USECS_PER_DAY;
 		case ITEM_NUMERIC:
-			*fault = "a decimal number";
-			return !numeric_is_nan(DatumGetNumeric(value)) && !numeric_is_inf(DatumGetNumeric(value));
+			*fault = "a decimal number of at most 60 digits";
+			return !numeric_is_nan(DatumGetNumeric(value)) && !numeric_is_inf(DatumGetNumeric(value)) &&
+				VARSIZE_ANY_EXHDR(DatumGetNumeric(value)) <= NUMERIC_BYTES_MAX;
 		default:
 			return true;
 	}

@@ -28,13 +28,13 @@ CREATE TABLE spine.finding (
 	severity text NOT NULL CHECK (severity IN ('warning', 'record', 'group', 'file')),
 	item text,
 	message text NOT NULL,
-	awaits text COLLATE "C",
+	awaits bigint,
 	found_at timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
 CREATE INDEX finding_record ON spine.finding (record_id);
 CREATE INDEX finding_owner ON spine.finding (owner, found_at);
 CREATE INDEX finding_awaits ON spine.finding (awaits, owner, source_system) WHERE awaits IS NOT NULL;
-COMMENT ON TABLE spine.finding IS 'Warnings on records that were accepted: those of the record''s present revision. awaits: the record whose coming ends the warning.';
+COMMENT ON TABLE spine.finding IS 'Warnings on records that were accepted: those of the record''s present revision. awaits: a hash of what names the record whose coming ends the warning.';
 
 CREATE TABLE spine.rejection (
 	rejection_id uuid PRIMARY KEY,
@@ -56,6 +56,8 @@ CREATE TABLE spine.rejection (
 	settled_by name
 );
 CREATE INDEX rejection_owner ON spine.rejection (owner, rejected_at);
+-- of a record that was rejected twice the later one counts
+CREATE INDEX rejection_record ON spine.rejection (owner, source_system, local_record_id);
 CREATE INDEX rejection_open ON spine.rejection (dataset, owner, source_system) WHERE state = 'open';
 COMMENT ON TABLE spine.rejection IS 'Records that a tolerant door refused, whole, with all their findings, until they are released or discarded. dataset and the like are NULL where the record did not tell them.';
 
@@ -80,8 +82,8 @@ CREATE TABLE spine.submission (
 	refused text,
 	CHECK (records = accepted + accepted_with_warnings + unchanged + rejected)
 ) PARTITION BY RANGE (at);
+-- an id tells the time: the latest come first by it
 CREATE INDEX submission_id ON spine.submission (submission_id);
-CREATE INDEX submission_owner ON spine.submission (owner, at);
 CREATE TABLE spine.submission_default PARTITION OF spine.submission DEFAULT;
 COMMENT ON TABLE spine.submission IS 'Each statement at a view, each document, each COPY into the inbox: who, when, by which door, and what became of its records.';
 
