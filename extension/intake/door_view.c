@@ -320,7 +320,7 @@ take_row(TriggerData *trigdata)
 	open = statement->state;
 
 	/* a command that deletes and inserts does both in its own order */
-	if (spine_batch_count(open->batch) == SPINE_BATCH_ROWS ||
+	if (spine_batch_full(open->batch) ||
 		(TRIGGER_FIRED_BY_DELETE(trigdata->tg_event) ? open->storing : open->deleting))
 	{
 		spine_batch_flush(open->batch, strict_verdict, open);

@@ -346,7 +346,8 @@ write_rejections(SpineSubmission * submission)
 }
 
 static void
-keep_rejection(SpineSubmission * submission, SpineDataset *dataset, const char *group, const SpineVerdict *verdict)
+keep_rejection(SpineSubmission * submission, const char *dataset, const char *version, const char *group,
+			   const SpineVerdict *verdict)
 {
 	Rejections *kept = &submission->rejections;
 	MemoryContext old;
@@ -380,8 +381,8 @@ keep_rejection(SpineSubmission * submission, SpineDataset *dataset, const char *
 	kept->no_dataset[i] = dataset == NULL;
 	if (dataset != NULL)
 	{
-		kept->datasets[i] = CStringGetTextDatum(dataset->name);
-		kept->versions[i] = CStringGetTextDatum(dataset->version);
+		kept->datasets[i] = CStringGetTextDatum(dataset);
+		kept->versions[i] = CStringGetTextDatum(version);
 	}
 	kept->no_group[i] = group == NULL;
 	if (group != NULL)
@@ -415,10 +416,11 @@ reject_children(SpineSubmission * submission, const SpineVerdict *verdict)
 }
 
 static void
-reject(SpineSubmission * submission, SpineDataset *dataset, const char *group, const SpineVerdict *verdict)
+reject(SpineSubmission * submission, const char *dataset, const char *version, const char *group,
+	   const SpineVerdict *verdict)
 {
 	submission->entry.counts[OUTCOME_REJECTED]++;
-	keep_rejection(submission, dataset, group, verdict);
+	keep_rejection(submission, dataset, version, group, verdict);
 	reject_children(submission, verdict);
 	submission->door.verdict(submission->door.state, verdict);
 }
@@ -692,6 +694,13 @@ look_for_refusal(SpineSubmission * submission, const SpineGroup *group, List *fi
 	}
 }
 
+/* Does a line of the inbox come from the system that it says? */
+static bool
+is_own(const SpineSubmission * submission, const SpineDocumentRecord *source)
+{
+	return source->system == NULL || strcmp(source->system, submission->entry.source_system) == 0;
+}
+
 /* The data set that a line of the inbox names; NULL, with a finding, where it is not accepted. */
 static SpineDataset *
 dataset_of_line(SpineSubmission * submission, SpineRecord *record, const SpineDocumentRecord *source)
@@ -706,7 +715,7 @@ dataset_of_line(SpineSubmission * submission, SpineRecord *record, const SpineDo
 							 "the record does not say its dataset and version");
 		return NULL;
 	}
-	if (source->system != NULL && strcmp(source->system, submission->entry.source_system) != 0)
+	if (!is_own(submission, source))
 	{
 		spine_record_finding(record, "group.denied", SEVERITY_RECORD, "system",
 							 "the record is not from this role's system");
@@ -823,7 +832,13 @@ spine_submission_add(SpineSubmission * submission, int64 n, SpineDataset *datase
 			look_for_refusal(submission, group, record.findings);
 			part->stages[group->ordinal].rejected++;
 		}
-		reject(submission, dataset, source.group, &verdict);
+		/* a line may name a data set that is not accepted, or not yet */
+		if (dataset != NULL)
+			reject(submission, dataset->name, dataset->version, source.group, &verdict);
+		else if (source.version != NULL && is_own(submission, &source))
+			reject(submission, source.dataset, source.version, source.group, &verdict);
+		else
+			reject(submission, NULL, NULL, source.group, &verdict);
 	}
 	else
 	{
@@ -907,7 +922,7 @@ take_verdict(void *state, const SpineVerdict *verdict)
 			own->packed = spine_findings_pack(verdict->findings);
 			MemoryContextSwitchTo(old);
 		}
-		reject(submission, group->dataset, group->name, verdict);
+		reject(submission, group->dataset->name, group->dataset->version, group->name, verdict);
 	}
 	else
 	{
@@ -1010,7 +1025,7 @@ store_stage(SpineSubmission * submission, Stage *stage)
 		CHECK_FOR_INTERRUPTS();
 		if (submission->rejected != NULL && reject_with_parent(submission, group, slot))
 			continue;
-		if (spine_batch_count(batch) == SPINE_BATCH_ROWS)
+		if (spine_batch_full(batch))
 			spine_batch_flush(batch, take_verdict, submission);
 		read_staged(&record, group, slot, context);
 		if (spine_batch_holds(batch, &record))
