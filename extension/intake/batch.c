@@ -33,6 +33,7 @@
 #include "utils/memutils.h"
 #include "utils/queryenvironment.h"
 #include "utils/rel.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
@@ -1496,20 +1497,128 @@ register_header(SpineBatch *batch)
 	return rows;
 }
 
-/* Before anybody is told who the record is about: what is rejected must leave no episode, no relationship. */
 static void
-judge_set_rules(SpineBatch *batch)
+ask_set_rules(SpineBatch *batch, int count, SpineRule *volatile *present)
 {
 	static const Oid types[2] = {TEXTOID, TEXTOID};
+	SpineGroup *group = batch->group;
+	int			guc_level = NewGUCNestLevel();
+	Datum		args[2];
+
+	args[0] = CStringGetTextDatum(batch->owner);
+	args[1] = CStringGetTextDatum(batch->source_system);
+
+	/*
+	 * expressions use the operators and functions of spine; so do items of its types that are
+	 * compared
+	 */
+	(void) set_config_option("search_path", "pg_catalog, spine, pg_temp",
+							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	for (int i = 0; i < group->nrules; i++)
+	{
+		SpineRule  *rule = &group->rules[i];
+		char	   *query;
+
+		if (rule->kind != RULE_RELATED && rule->kind != RULE_EXISTS && rule->kind != RULE_UNIQUE)
+			continue;
+		*present = rule;
+		spine_plan_run(&group->plans->rules[i],
+					   group->plans->rules[i] == NULL ? stored_query(group, rule) : NULL, 2, types, args);
+		take_broken(batch, rule);
+		if (count == 1)
+			continue;
+		query = group->plans->rules_batch[i] == NULL ? batch_query(group, rule) : NULL;
+		if (query != NULL || group->plans->rules_batch[i] != NULL)
+		{
+			int			level = NewGUCNestLevel();
+
+			/* rows of a batch have no index: they are hashed */
+			(void) set_config_option("enable_hashjoin", "on", PGC_USERSET, PGC_S_SESSION,
+									 GUC_ACTION_SAVE, true, 0, false);
+			(void) set_config_option("enable_nestloop", "off", PGC_USERSET, PGC_S_SESSION,
+									 GUC_ACTION_SAVE, true, 0, false);
+			spine_plan_run(&group->plans->rules_batch[i], query, 2, types, args);
+			AtEOXact_GUC(true, level);
+			take_broken(batch, rule);
+		}
+	}
+	AtEOXact_GUC(true, guc_level);
+}
+
+/*
+ * The same at a tolerant door, where a rule that raises costs the record that
+ * it raises on. Which one that is shows only when it is asked about alone:
+ * false means that the batch is to be taken apart.
+ */
+static bool
+ask_set_rules_safely(SpineBatch *batch, int count)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	int		   *told = palloc(sizeof(int) * batch->nrows);
+	SpineRule  *volatile present = NULL;
+	ErrorData  *error = NULL;
+
+	for (int i = 0; i < batch->nrows; i++)
+		told[i] = list_length(batch->rows[i].findings);
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		ask_set_rules(batch, count, &present);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	if (error == NULL)
+		return true;
+
+	/* the caller's wish to stop is no fault of the rule, nor is what any statement may meet */
+	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION ||
+		ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES ||
+		present == NULL)
+		ReThrowError(error);
+	for (int i = 0; i < batch->nrows; i++)
+	{
+		SpineBatchRow *row = &batch->rows[i];
+
+		if (list_length(row->findings) > told[i])
+			row->broken = row->rejected = false;
+		row->findings = list_truncate(row->findings, told[i]);
+	}
+	if (batch->nrows > 1)
+		return false;
+	reject(&batch->rows[0], "rule.failed", present->item,
+		   psprintf("rule %s could not be evaluated on this record (%s); tell the publisher of the data set",
+					present->id, unpack_sql_state(error->sqlerrcode)));
+	batch->rows[0].broken = true;
+	return true;
+}
+
+/*
+ * Before anybody is told who the record is about: what is rejected must leave
+ * no episode, no relationship. False: take the batch apart.
+ */
+static bool
+judge_set_rules(SpineBatch *batch)
+{
 	SpineGroup *group = batch->group;
 	int			natts = group->desc->natts;
 	Datum	   *values = palloc(sizeof(Datum) * (natts + 1));
 	bool	   *nulls = palloc(sizeof(bool) * (natts + 1));
 	Tuplestorestate *rows = tuplestore_begin_heap(true, false, work_mem);
 	Tuplestorestate *header;
+	SpineRule  *volatile present;
+	bool		judged = true;
 	int			count = 0;
-	int			guc_level;
-	Datum		args[2];
 
 	for (int i = 0; i < batch->nrows; i++)
 	{
@@ -1526,46 +1635,12 @@ judge_set_rules(SpineBatch *batch)
 	}
 	if (count > 0)
 	{
-		args[0] = CStringGetTextDatum(batch->owner);
-		args[1] = CStringGetTextDatum(batch->source_system);
 		spine_register_rows("spine_rows", numbered_desc(group), rows, count);
 		header = register_header(batch);
-
-		/*
-		 * expressions use the operators and functions of spine; so do items of its types that are
-		 * compared
-		 */
-		guc_level = NewGUCNestLevel();
-		(void) set_config_option("search_path", "pg_catalog, spine, pg_temp",
-								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-		for (int i = 0; i < group->nrules; i++)
-		{
-			SpineRule  *rule = &group->rules[i];
-			char	   *query;
-
-			if (rule->kind != RULE_RELATED && rule->kind != RULE_EXISTS && rule->kind != RULE_UNIQUE)
-				continue;
-			spine_plan_run(&group->plans->rules[i],
-						   group->plans->rules[i] == NULL ? stored_query(group, rule) : NULL, 2, types, args);
-			take_broken(batch, rule);
-			if (count == 1)
-				continue;
-			query = group->plans->rules_batch[i] == NULL ? batch_query(group, rule) : NULL;
-			if (query != NULL || group->plans->rules_batch[i] != NULL)
-			{
-				int			level = NewGUCNestLevel();
-
-				/* rows of a batch have no index: they are hashed */
-				(void) set_config_option("enable_hashjoin", "on", PGC_USERSET, PGC_S_SESSION,
-										 GUC_ACTION_SAVE, true, 0, false);
-				(void) set_config_option("enable_nestloop", "off", PGC_USERSET, PGC_S_SESSION,
-										 GUC_ACTION_SAVE, true, 0, false);
-				spine_plan_run(&group->plans->rules_batch[i], query, 2, types, args);
-				AtEOXact_GUC(true, level);
-				take_broken(batch, rule);
-			}
-		}
-		AtEOXact_GUC(true, guc_level);
+		if (batch->expected != NULL && group->set_rules_may_raise)
+			judged = ask_set_rules_safely(batch, count);
+		else
+			ask_set_rules(batch, count, &present);
 		SPI_unregister_relation("spine_rows");
 		if (header != NULL)
 		{
@@ -1574,6 +1649,7 @@ judge_set_rules(SpineBatch *batch)
 		}
 	}
 	tuplestore_end(rows);
+	return judged;
 }
 
 /* Warnings that waited for the records that are stored now. */
@@ -1799,20 +1875,15 @@ store_findings(SpineBatch *batch)
 				   9, types, args);
 }
 
-void
-spine_batch_flush(SpineBatch *batch, spine_batch_verdict verdict, void *state)
+/* Settles and stores the rows; false, with nothing done, where they must be taken one by one. */
+static bool
+store_batch(SpineBatch *batch)
 {
 	SpineGroup *group = batch->group;
 	SpineOwnerScope scope;
-	MemoryContext old;
+	MemoryContext old = MemoryContextSwitchTo(batch->flush_context);
+	bool		judged = true;
 
-	if (spine_batch_count(batch) == 0)
-	{
-		/* what was read into its context was not added */
-		MemoryContextReset(batch->flush_context);
-		return;
-	}
-	old = MemoryContextSwitchTo(batch->flush_context);
 	spine_owner_enter(&scope);
 	spine_plans_by_index();
 	if (SPI_connect() != SPI_OK_CONNECT)
@@ -1829,13 +1900,13 @@ spine_batch_flush(SpineBatch *batch, spine_batch_verdict verdict, void *state)
 		plans->rules_batch = MemoryContextAllocZero(group->dataset->context, size);
 		group->plans = plans;
 	}
-	if (batch->nrows > 0)
+	if (batch->nrows > 0 && group->has_set_rules)
+		judged = judge_set_rules(batch);
+	if (batch->nrows > 0 && judged)
 	{
 		bool		any_existing = false;
 		bool		any_new = false;
 
-		if (group->has_set_rules)
-			judge_set_rules(batch);
 		if (group->has_subject)
 			settle_subjects(batch);
 		for (int i = 0; i < batch->nrows; i++)
@@ -1862,7 +1933,34 @@ spine_batch_flush(SpineBatch *batch, spine_batch_verdict verdict, void *state)
 	SPI_finish();
 	spine_owner_leave(&scope);
 	MemoryContextSwitchTo(old);
+	return judged;
+}
 
+void
+spine_batch_flush(SpineBatch *batch, spine_batch_verdict verdict, void *state)
+{
+	SpineGroup *group = batch->group;
+
+	if (spine_batch_count(batch) == 0)
+	{
+		/* what was read into its context was not added */
+		MemoryContextReset(batch->flush_context);
+		return;
+	}
+	if (!store_batch(batch))
+	{
+		SpineBatchRow *rows = batch->rows;
+		int			nrows = batch->nrows;
+
+		batch->nrows = 1;
+		for (int i = 0; i < nrows; i++)
+		{
+			batch->rows = &rows[i];
+			store_batch(batch);
+		}
+		batch->rows = rows;
+		batch->nrows = nrows;
+	}
 	for (int i = 0; verdict != NULL && i < batch->nrows; i++)
 	{
 		SpineBatchRow *row = &batch->rows[i];

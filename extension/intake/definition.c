@@ -457,6 +457,8 @@ load_set_rule(SpineGroup *group, SpineRule *rule, HeapTuple tuple)
 	int			nwanted;
 
 	group->has_set_rules = true;
+	if (rule->kind == RULE_RELATED || rule->when != NULL)
+		group->set_rules_may_raise = true;
 	if (rule->severity == SEVERITY_FILE)
 		group->dataset->may_refuse_late = true;
 	if (rule->kind == RULE_UNIQUE)

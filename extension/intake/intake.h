@@ -191,6 +191,7 @@ typedef struct SpineGroup
 	int			nrules;
 	SpineRule  *rules;
 	bool		has_set_rules;	/* rules that look at other records */
+	bool		set_rules_may_raise;	/* some of them by an expression */
 	int			ntargets;
 	SpineTarget *targets;
 	ExprContext *econtext;		/* for the rules, as is the slot; set when first used */

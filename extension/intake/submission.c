@@ -42,6 +42,7 @@
 
 #define STAGE_KILOBYTES		1024	/* of memory for each group's waiting records */
 #define REJECTIONS_KEPT		500 /* before they are written */
+#define LOCAL_ID_BYTES		2000	/* of a local_record_id: 500 characters */
 #define REJECTIONS_BYTES	(1024 * 1024)	/* likewise */
 
 const char *const spine_outcome_names[] = {
@@ -345,11 +346,19 @@ write_rejections(SpineSubmission * submission)
 	MemoryContextReset(kept->context);
 }
 
+/* A record says of itself what it likes; what no index could hold stands in its text alone. */
+static const char *
+short_or_null(const char *name, int most)
+{
+	return name != NULL && strlen(name) <= most ? name : NULL;
+}
+
 static void
 keep_rejection(SpineSubmission * submission, const char *dataset, const char *version, const char *group,
 			   const SpineVerdict *verdict)
 {
 	Rejections *kept = &submission->rejections;
+	const char *id = short_or_null(verdict->local_record_id, LOCAL_ID_BYTES);
 	MemoryContext old;
 	Datum		findings;
 	Size		size;
@@ -357,6 +366,9 @@ keep_rejection(SpineSubmission * submission, const char *dataset, const char *ve
 
 	if (submission->dry || submission->entry.door == DOOR_RESUBMIT)
 		return;
+	version = short_or_null(version, NAMEDATALEN);
+	dataset = version == NULL ? NULL : short_or_null(dataset, NAMEDATALEN);
+	group = short_or_null(group, NAMEDATALEN);
 	findings = spine_findings_jsonb(verdict->findings);
 	size = verdict->raw_length + VARSIZE(DatumGetPointer(findings));
 	if (kept->n == REJECTIONS_KEPT || (kept->n > 0 && kept->bytes + size > REJECTIONS_BYTES))
@@ -387,9 +399,9 @@ keep_rejection(SpineSubmission * submission, const char *dataset, const char *ve
 	kept->no_group[i] = group == NULL;
 	if (group != NULL)
 		kept->groups[i] = CStringGetTextDatum(group);
-	kept->no_id[i] = verdict->local_record_id == NULL;
-	if (verdict->local_record_id != NULL)
-		kept->ids[i] = CStringGetTextDatum(verdict->local_record_id);
+	kept->no_id[i] = id == NULL;
+	if (id != NULL)
+		kept->ids[i] = CStringGetTextDatum(id);
 	kept->texts[i] = PointerGetDatum(cstring_to_text_with_len(verdict->raw, verdict->raw_length));
 	kept->findings[i] = datumCopy(findings, false, -1);
 	MemoryContextSwitchTo(old);
