@@ -108,7 +108,8 @@ CREATE FUNCTION spine.rule_question(rule jsonb) RETURNS text
 			WHEN rule ->> 'min' = rule ->> 'max' THEN rule ->> 'min'
 			WHEN rule ? 'min' AND rule ? 'max' THEN concat(rule ->> 'min', ' to ', rule ->> 'max')
 			WHEN rule ? 'max' THEN concat('at most ', rule ->> 'max')
-			ELSE concat('at least ', coalesce(rule ->> 'min', '0')) END, ' records of this group')
+			ELSE concat('at least ', coalesce(rule ->> 'min', '0')) END,
+			CASE WHEN coalesce(rule ->> 'max', rule ->> 'min') = '1' THEN ' record' ELSE ' records' END, ' of this group')
 		WHEN 'failures' THEN concat('at most ', rule ->> 'max_percent', ' percent of the records of this group in one document are rejected')
 	END
 	  FROM (SELECT concat('of ', rule ->> 'group', ' whose ',
@@ -411,7 +412,8 @@ CREATE FUNCTION spine.record_text(data_group jsonb, record jsonb, head text, lin
 	SELECT concat('{', head, '"group": ', record -> 'group',
 				  ', "nhs_number": ' || (record -> 'nhs_number')::text,
 				  ',', line_break, ' "data": {',
-				  (SELECT string_agg(concat(to_jsonb(i ->> 'name'), ': ', record -> 'data' -> (i ->> 'name')), concat(',', line_break, ' ')
+				  (SELECT string_agg(concat(to_jsonb(i ->> 'name'), ': ', record -> 'data' -> (i ->> 'name')),
+									 concat(',', line_break, CASE line_break WHEN '' THEN ' ' ELSE '    ' END)
 									 ORDER BY (i ->> 'position')::integer)
 					 FROM jsonb_array_elements(data_group -> 'items') AS i WHERE record -> 'data' ? (i ->> 'name')),
 				  '}}')
@@ -703,7 +705,7 @@ E'Besides the rules of each group, every group has these:\n\n',
 spine.markdown_table(ARRAY['rule', 'severity', 'means', 'what to do'],
 	(SELECT array_agg(spine.markdown_row(spine.markdown_code(v ->> 'rule'), v ->> 'severity', spine.markdown_text(v ->> 'meaning'), spine.markdown_text(v ->> 'remedy')) ORDER BY x.n)
 	   FROM jsonb_array_elements(s -> 'finding_rules') WITH ORDINALITY AS x (v, n))),
-E'A rule of which an item that it compares has no value passes. The kinds of rule, in the column "asks" of each group:\n\n',
+E'A rule that is neither true nor false, because an item that it compares has no value, passes. The kinds of rule, in the column "asks" of each group:\n\n',
 spine.markdown_table(ARRAY['kind', 'asks'], ARRAY[
 	spine.markdown_row('expression', 'a condition on the record''s items, as SQL; `header.x` is an item of the submission''s header. Not true: broken; unknown passes'),
 	spine.markdown_row('related', 'a condition on the record and on every record of another group with the same values; `other.x` is an item of that record'),

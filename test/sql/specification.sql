@@ -178,7 +178,7 @@ SELECT is(spine.rule_question(r.rule::jsonb), r.words, r.words) FROM (VALUES
 	('{"kind": "organisation", "items": ["a"], "at": "d", "except": ["ZZ888", "89997"], "known": true}',
 		'a is an organisation that is open on the day of d, or one of ZZ888, 89997; one that this node does not know breaks the rule'),
 	('{"kind": "own_code", "items": ["a"]}', 'a is the code of the organisation that submits'),
-	('{"kind": "count", "min": 1, "max": 1}', 'a document has 1 records of this group'),
+	('{"kind": "count", "min": 1, "max": 1}', 'a document has 1 record of this group'),
 	('{"kind": "count", "max": 5}', 'a document has at most 5 records of this group'),
 	('{"kind": "failures", "max_percent": 20}', 'at most 20 percent of the records of this group in one document are rejected')) AS r (rule, words);
 

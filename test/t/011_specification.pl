@@ -9,7 +9,7 @@ use PostgreSQL::Test::Utils;
 use SpineNode;
 use Test::More;
 
-my $node = SpineNode->new('ryj', organisation => 'RYJ', dataset => 'maternity 2.0');
+my $node = SpineNode->new('ryj', organisation => 'RYJ');
 
 # ---------------------------------------------------------------- reading the document
 
@@ -278,7 +278,9 @@ sub all_accepted
 }
 
 # what comes with spine, and data sets that nobody here has seen; a version after the one that it extends
-my @datasets = (['maternity', '2.0']);
+my @datasets = map { [ split ' ' ] } split /\n/, $node->sql(
+	"SELECT concat_ws(' ', s ->> 'name', s ->> 'version') FROM spine.shipped_datasets() s ORDER BY s ->> 'name', string_to_array(s ->> 'version', '.')::integer[]");
+$node->sql("SELECT spine.publish_dataset('$_->[0]', '$_->[1]')") for @datasets;
 for my $file (sort glob "$ENV{SPINE_SOURCE}/test/datasets/*-*.json")
 {
 	my $definition = slurp_file($file);
