@@ -2,7 +2,7 @@
 \ir setup.psql
 \set hearing `cat :source/test/datasets/hearing-1.0.json`
 \set ambulance `cat :source/test/datasets/ambulance-1.0.json`
-SELECT plan(71);
+SELECT plan(78);
 
 -- every group table and view of the data sets published here
 CREATE TEMP VIEW group_table AS
@@ -64,14 +64,38 @@ SELECT results_eq(
 	'the columns of a view: envelope, what is to write only, then the items');
 SELECT results_eq(
 	$$ SELECT i.indexname::text COLLATE "default", i.indexdef FROM pg_indexes AS i
-		WHERE i.schemaname = 'maternity' AND i.tablename = 'booking' ORDER BY i.indexname COLLATE "C" $$,
+		WHERE i.schemaname = 'maternity' AND i.tablename = 'booking' AND i.indexname !~ '_set$' ORDER BY i.indexname COLLATE "C" $$,
 	$$ VALUES ('booking_local', 'CREATE UNIQUE INDEX booking_local ON maternity.booking USING btree (owner, source_system, local_record_id)'),
 			  ('booking_owner', 'CREATE INDEX booking_owner ON maternity.booking USING btree (owner, event_at)'),
 			  ('booking_patient', 'CREATE INDEX booking_patient ON maternity.booking USING btree (patient_id, event_at)'),
 			  ('booking_pkey', 'CREATE UNIQUE INDEX booking_pkey ON maternity.booking USING btree (record_id)') $$,
 	'the indexes of a table');
-SELECT is_empty($$ SELECT t.data_group FROM group_table AS t WHERE (SELECT count(*) FROM pg_index WHERE indrelid = t.oid) <> 4 $$,
-	'each table has four');
+SELECT is_empty($$ SELECT t.data_group FROM group_table AS t WHERE (SELECT count(*) FROM pg_index AS x
+		JOIN pg_class AS c ON c.oid = x.indexrelid WHERE x.indrelid = t.oid AND c.relname !~ '_set$') <> 4 $$,
+	'each table has four, but for those of rules');
+
+-- by which rules look others up
+\set feeding `cat :source/test/datasets/feeding-1.0.json`
+SELECT lives_ok(format('SELECT spine.publish_dataset(%L::jsonb)', jsonb_set(:'feeding'::jsonb || '{"name": "looks"}', '{groups,2,rules,0,match}',
+	'{"unit_number": "unit_number", "fed_on": "born_on"}')), 'a data set with rules that look at other records');
+CREATE TEMP VIEW looked AS
+	SELECT r.dataset, r.data_group, r.rule, coalesce(r.other_group, r.data_group) AS at_group,
+		   CASE r.kind WHEN 'unique' THEN r.items ELSE ARRAY(SELECT value FROM jsonb_each_text(r.match)) END AS items
+	  FROM spine.rules AS r WHERE r.kind IN ('unique', 'related', 'exists');
+SELECT cmp_ok((SELECT count(*) FROM looked), '>=', 4::bigint, 'there are such rules');
+SELECT is_empty($$
+	SELECT l.* FROM looked AS l
+	 WHERE NOT EXISTS (
+			SELECT FROM pg_index AS x
+			 WHERE x.indrelid = to_regclass(format('%I.%I', l.dataset, l.at_group))
+			   AND (SELECT array_agg(a.attname::text ORDER BY k.n) FROM unnest(x.indkey) WITH ORDINALITY AS k (attnum, n)
+					  JOIN pg_attribute AS a ON a.attrelid = x.indrelid AND a.attnum = k.attnum)
+				   = '{owner,source_system}'::text[] || ARRAY(SELECT i COLLATE "C" FROM unnest(l.items) AS i ORDER BY 1))
+	   -- a parent is found by its key, which is its local_record_id
+	   AND NOT EXISTS (SELECT FROM spine.data_groups AS c JOIN spine.data_groups AS g USING (dataset, version)
+						WHERE c.dataset = l.dataset AND c.parent_group = l.at_group AND g.data_group = l.at_group AND g.key = l.items)
+$$, 'each finds them by an index');
+SELECT is((SELECT count(*) FROM pg_indexes WHERE schemaname = 'looks' AND indexname ~ '_set$'), 3::bigint, 'which a parent''s key does not need');
 
 -- ---------------------------------------------------------------- who reads and writes
 
@@ -145,9 +169,9 @@ SELECT matches(obj_description('maternity.booking'::regclass, 'pg_class'), 'NHS 
 
 -- ---------------------------------------------------------------- the catalogue
 
-SELECT results_eq('SELECT dataset, version, view_schema, newest FROM spine.datasets',
-	$$ VALUES ('maternity', '2.0', 'maternity_2_0', true) $$, 'spine.datasets');
-SELECT is((SELECT count(*) FROM spine.data_items), 288::bigint, 'spine.data_items has the 288 items');
+SELECT results_eq('SELECT dataset, version, view_schema, newest FROM spine.datasets ORDER BY dataset',
+	$$ VALUES ('looks', '1.0', 'looks_1_0', true), ('maternity', '2.0', 'maternity_2_0', true) $$, 'spine.datasets');
+SELECT is((SELECT count(*) FROM spine.data_items WHERE dataset = 'maternity'), 288::bigint, 'spine.data_items has the 288 items');
 SELECT results_eq($$ SELECT nhs_name, uid, type, status, class FROM spine.data_items WHERE data_group = 'booking' AND item = 'edd_agreed' $$,
 	$$ VALUES ('EDDAgreed', 'M101040', 'date', 'R', 'clinical') $$, 'each with what the definition says');
 SELECT results_eq($$ SELECT nhs_table, subject, episode, key FROM spine.data_groups WHERE data_group = 'booking' $$,
@@ -159,6 +183,14 @@ SELECT is((SELECT count(*) FROM spine.code_lists), (SELECT count(DISTINCT list) 
 SELECT is((SELECT count(*) FROM spine.rules),
 	(SELECT sum(jsonb_array_length(g -> 'rules')) FROM spine.dataset, jsonb_array_elements(definition -> 'groups') AS g)::bigint,
 	'spine.rules has the rules');
+SELECT results_eq($$ SELECT rule, kind, severity, other_group, match, applies_when, parameters FROM spine.rules WHERE dataset = 'looks' AND position = 2 ORDER BY rule $$,
+	$$ VALUES ('extract.sender_own', 'own_code', 'file', NULL, NULL::jsonb, NULL, NULL::jsonb),
+			  ('feed.more_than_weight', 'related', 'warning', 'small_baby', '{"unit_number": "unit_number"}', NULL, NULL),
+			  ('small_baby.came_from_open', 'organisation', 'warning', NULL, NULL, NULL, '{"at": "came_on", "except": ["89999"]}') $$,
+	'with their kinds and what those take');
+SELECT results_eq($$ SELECT rule, applies_when, items, examples ? 'fails' FROM spine.rules WHERE dataset = 'looks' AND applies_when ~ 'came' $$,
+	$$ VALUES ('small_baby.twice', 'came_from IS NOT NULL', '{number_of_baby,born_on}'::text[], true) $$, 'with conditions and examples');
+SELECT is((SELECT example ->> 'extract_number' FROM spine.data_groups WHERE dataset = 'looks' AND data_group = 'extract'), 'X1', 'groups have their example');
 
 CREATE ROLE publish_stranger;
 CREATE ROLE publish_supplier IN ROLE spine_supplier;
@@ -204,7 +236,7 @@ SELECT throws_ok($$ SELECT spine.publish_dataset(NULL) $$, 'SP004', NULL, 'and n
 
 SELECT is((SELECT definition FROM spine.dataset WHERE name = 'hearing'), :'hearing'::jsonb, 'the definition is kept as it came');
 SELECT is(spine.publish_dataset(:'hearing'::jsonb), 'hearing_1_0', 'the same again is no fault');
-SELECT is((SELECT count(*) FROM spine.dataset), 3::bigint, 'and nothing new');
+SELECT is((SELECT count(*) FROM spine.dataset), 4::bigint, 'and nothing new');
 SELECT throws_ok(format('SELECT spine.publish_dataset(%L::jsonb)', :'hearing'::jsonb || '{"title": "Other"}'), '42710',
 	'data set "hearing" version "1.0" is published already, with another definition', 'a published version never changes');
 

@@ -1,9 +1,10 @@
 -- What is wrong with a definition: every fault is told, nothing is left behind, nothing raises.
 \set hearing `cat :source/test/datasets/hearing-1.0.json`
+\set feeding `cat :source/test/datasets/feeding-1.0.json`
 \set faulty `cat :source/test/datasets/faulty.json`
 \set faulty_list `cat :source/test/datasets/faulty.txt`
 \set maternity `cat :source/datasets/maternity-2.0.json`
-SELECT plan(183);
+SELECT plan(282);
 
 -- ---------------------------------------------------------------- without a store
 
@@ -28,7 +29,7 @@ DO $$
 DECLARE
 	r refusal;
 BEGIN
-	PERFORM spine.publish_dataset((SELECT jsonb_set(definition, '{groups,31,items,0,type}', '"money"') - 'title'
+	PERFORM spine.publish_dataset((SELECT jsonb_set(definition, '{groups,31,items,3,type}', '"money"') - 'title'
 									|| '{"name": "refused"}' FROM spine.dataset));
 EXCEPTION WHEN OTHERS THEN
 	GET STACKED DIAGNOSTICS r.state = RETURNED_SQLSTATE, r.message = MESSAGE_TEXT, r.detail = PG_EXCEPTION_DETAIL, r.hint = PG_EXCEPTION_HINT;
@@ -39,7 +40,7 @@ SELECT results_eq('SELECT state, message, hint FROM refusal',
 	$$ VALUES ('SP004', 'data-set definition has 2 faults', 'SELECT * FROM spine.definition_faults(...) lists them as rows.') $$,
 	'a faulty definition is refused with its own code');
 SELECT results_eq($$ SELECT split_part(line, ': ', 1) FROM refusal, string_to_table(detail, E'\n') AS line $$,
-	$$ VALUES ('title'), ('groups.anonymous_finding.items.' || (SELECT item FROM spine.data_items WHERE data_group = 'anonymous_finding' AND position = 1) || '.type') $$,
+	$$ VALUES ('title'), ('groups.anonymous_finding.items.' || (SELECT item FROM spine.data_items WHERE data_group = 'anonymous_finding' AND position = 4) || '.type') $$,
 	'and all its faults in the detail');
 SELECT hasnt_schema('refused');
 SELECT hasnt_schema('refused_2_0');
@@ -178,6 +179,162 @@ SELECT matches(pg_temp.faults(c.path, c.change), '^' || c.wanted || '$', concat_
 	('{groups,0,rules,0,expression}', '"ear = ''L''"', 'groups.screened_baby.rules\[0\].expression: is refused by PostgreSQL: column "ear" does not exist'),
 	('{groups,0,rules}', '{}', 'groups.screened_baby.rules: must be a list')
 	) AS c (path, change, wanted);
+
+-- ---------------------------------------------------------------- rules of each kind, examples, the header, columns
+
+CREATE TEMP TABLE feeding AS SELECT :'feeding'::jsonb AS d;
+CREATE FUNCTION pg_temp.feeding_faults(change_path text, change jsonb) RETURNS text LANGUAGE sql AS $$
+	SELECT coalesce(string_agg(concat(f.path, ': ', f.fault), ' & ' ORDER BY f.path, f.fault), 'none')
+	  FROM feeding, spine.definition_faults(CASE WHEN change IS NULL THEN d #- change_path::text[]
+											ELSE jsonb_set(d, change_path::text[], change) END) AS f
+$$;
+SELECT is(pg_temp.feeding_faults('{version}', '"1.1"'), 'none', 'a definition with every kind of rule has no fault');
+SELECT is(pg_temp.feeding_faults(c.path, c.change), c.wanted, concat_ws(' ', c.path, coalesce(left(c.change::text, 60), 'taken away')))
+  FROM (VALUES
+	-- the header
+	('{header}', '"inbox"'::jsonb, 'groups.small_baby.rules[0].expression: is refused by PostgreSQL: column "header.last_day" does not exist & '
+		'header: names the group inbox, which is not defined'),
+	('{header}', NULL, 'groups.small_baby.rules[0].expression: is refused by PostgreSQL: column "header.last_day" does not exist'),
+	('{groups,0,subject}', '"patient"', 'header: names the group extract, which must be of subject none'),
+	('{header}', '7', 'groups.small_baby.rules[0].expression: is refused by PostgreSQL: column "header.last_day" does not exist & '
+		'header: must be a text that is not empty'),
+	-- keys by kind
+	('{groups,0,rules,0,kind}', '"regular"', 'groups.extract.rules[0].kind: must be one of expression, related, exists, unique, organisation, own_code, count, failures'),
+	('{groups,0,rules,0,kind}', '7', 'groups.extract.rules[0].kind: must be one of expression, related, exists, unique, organisation, own_code, count, failures'),
+	('{groups,0,rules,0,kind}', '"expression"', 'none'),
+	('{groups,0,rules,0,kind}', '"own_code"', 'groups.extract.rules[0].expression: is not a key of this format & '
+		'groups.extract.rules[0].items: must name an item of type ods_code or text; last_day is of type date'),
+	('{groups,0,rules,0,when}', '"true"', 'groups.extract.rules[0].when: is not a key of this format'),
+	('{groups,0,rules,1,at}', '"last_day"', 'groups.extract.rules[1].at: is not a key of this format'),
+	('{groups,1,rules,2,match}', '{"born_on": "born_on"}', 'groups.small_baby.rules[2].match: is not a key of this format'),
+	('{groups,2,rules,0,expression}', NULL, 'groups.feed.rules[0].expression: is missing'),
+	('{groups,2,rules,0,group}', NULL, 'groups.feed.rules[0].expression: is refused by PostgreSQL: column "other.came_on" does not exist & '
+		'groups.feed.rules[0].group: is missing'),
+	('{groups,2,rules,0,match}', NULL, 'groups.feed.rules[0].match: is missing'),
+	('{groups,1,rules,3,match}', '{}', 'groups.small_baby.rules[3].match: must be an object that is not empty, of item names'),
+	('{groups,1,rules,3,match}', '{"unit_number": 7}', 'groups.small_baby.rules[3].match: must be an object that is not empty, of item names'),
+	('{groups,1,rules,3,match}', '["unit_number"]', 'groups.small_baby.rules[3].match: must be an object that is not empty, of item names'),
+	('{groups,1,rules,3,when}', NULL, 'none'),
+	-- severities
+	('{groups,1,rules,3,severity}', '"file"', 'none'),
+	('{groups,1,rules,3,severity}', '"group"', 'none'),
+	-- related, exists
+	('{groups,1,rules,3,group}', '"fed"', 'groups.small_baby.rules[3].group: names the group fed, which is not defined'),
+	('{groups,1,rules,3,kind}', '"related"', 'groups.small_baby.rules[3].expression: is missing & '
+		'groups.small_baby.rules[3].group: names the group feed, which must be this one or stand before it & groups.small_baby.rules[3].when: is not a key of this format'),
+	('{groups,2,rules,0,group}', '"feed"', 'groups.feed.rules[0].expression: is refused by PostgreSQL: column "other.came_on" does not exist'),
+	('{groups,2,rules,0,match}', '{"number": "unit_number"}', 'groups.feed.rules[0].match: names the item number, which the group does not have'),
+	('{groups,2,rules,0,match}', '{"unit_number": "number"}', 'groups.feed.rules[0].match: names the item number, which the group small_baby does not have'),
+	('{groups,2,rules,0,match}', '{"unit_number": "born_on"}', 'groups.feed.rules[0].match: matches unit_number of type text with born_on of type date'),
+	('{groups,2,rules,0,match}', '{"fed_on": "born_on", "unit_number": "unit_number"}', 'none'),
+	('{groups,1,items,0,max_length}', NULL, 'groups.feed.rules[0].match: looks others up by texts that need a max_length, of 500 characters all together & '
+		'groups.feed.rules[1].match: looks others up by texts that need a max_length, of 500 characters all together'),
+	-- organisation, own_code
+	('{groups,1,rules,1,at}', '"nickname"', 'groups.small_baby.rules[1].at: must name an item of type date; nickname is of type text'),
+	('{groups,1,rules,1,at}', '"left_on"', 'groups.small_baby.rules[1].at: names the item left_on, which the group does not have'),
+	('{groups,1,rules,1,at}', NULL, 'none'),
+	('{groups,1,rules,1,known}', 'true', 'none'),
+	('{groups,1,rules,1,known}', 'false', 'groups.small_baby.rules[1].known: must be true, or be left out'),
+	('{groups,1,rules,1,except}', '"89999"', 'groups.small_baby.rules[1].except: must be a list of texts that is not empty'),
+	('{groups,1,rules,1,except}', '[]', 'groups.small_baby.rules[1].except: must be a list of texts that is not empty'),
+	('{groups,1,rules,1,items}', '["weight", "came_from"]', 'groups.small_baby.rules[1].items: must name an item of type ods_code or text; weight is of type integer'),
+	-- count, failures
+	('{groups,0,rules,2,min}', '2', 'groups.extract.rules[2].min: is greater than max'),
+	('{groups,0,rules,2,min}', '-1', 'groups.extract.rules[2].min: must be a whole number from 0 to 999999999'),
+	('{groups,0,rules,2,max}', '1.5', 'groups.extract.rules[2].max: must be a whole number from 0 to 999999999'),
+	('{groups,0,rules,2,max}', NULL, 'none'),
+	('{groups,0,rules,2}', '{"id": "extract.one", "kind": "count", "severity": "file", "message": "None."}', 'groups.extract.rules[2]: must have min or max'),
+	('{groups,0,rules,2,items}', '["sender"]', 'none'),
+	('{groups,2,rules,3,max_percent}', '100.5', 'groups.feed.rules[3].max_percent: must be a number from 0 to 100'),
+	('{groups,2,rules,3,max_percent}', '0.5', 'none'),
+	('{groups,2,rules,3,max_percent}', '"5"', 'groups.feed.rules[3].max_percent: must be a number from 0 to 100'),
+	('{groups,2,rules,3,max_percent}', NULL, 'groups.feed.rules[3].max_percent: is missing'),
+	-- ids and messages
+	('{groups,0,rules,0,id}', '"file.rejected"', 'groups.extract.rules[0].id: is of a form kept for the rules that every group has'),
+	('{groups,0,rules,0,id}', '"rule.failed"', 'groups.extract.rules[0].id: is of a form kept for the rules that every group has'),
+	('{groups,0,rules,0,id}', '"dataset.retired"', 'groups.extract.rules[0].id: is of a form kept for the rules that every group has'),
+	('{groups,0,rules,0,message}', '" "', 'groups.extract.rules[0].message: must be a text that is not empty'),
+	-- examples
+	('{groups,0,example}', '[]', 'groups.extract.example: must be an object'),
+	('{groups,0,example,day}', '"2026-01-01"', 'groups.extract.example.day: is not an item of the group'),
+	('{groups,0,example,sender}', 'null', 'groups.extract.example.sender: must be a text, a number, true or false'),
+	('{groups,0,example,sender}', '["RYJ"]', 'groups.extract.example.sender: must be a text, a number, true or false'),
+	('{groups,0,rules,0,examples}', '[]', 'groups.extract.rules[0].examples: must be an object'),
+	('{groups,0,rules,0,examples,fails}', NULL, 'groups.extract.rules[0].examples.fails: is missing'),
+	('{groups,0,rules,0,examples,more}', '{}', 'groups.extract.rules[0].examples.more: is not a key of this format'),
+	('{groups,0,rules,0,examples,fails}', '"x"', 'groups.extract.rules[0].examples.fails: must be an object of items, or a list of {group, data} that is not empty'),
+	('{groups,0,rules,0,examples,fails}', '[]', 'groups.extract.rules[0].examples.fails: must be an object of items, or a list of {group, data} that is not empty'),
+	('{groups,0,rules,0,examples,fails,day}', '1', 'groups.extract.rules[0].examples.fails.day: is not an item of the group'),
+	('{groups,0,rules,0,examples,fails,last_day}', 'null', 'none'),
+	('{groups,0,rules,0,examples,fails,last_day}', '{}', 'groups.extract.rules[0].examples.fails.last_day: must be a text, a number, true, false or null'),
+	('{groups,1,rules,0,examples,fails,0}', '7', 'groups.small_baby.rules[0].examples.fails[0]: must be an object'),
+	('{groups,1,rules,0,examples,fails,0,more}', '7', 'groups.small_baby.rules[0].examples.fails[0].more: is not a key of this format'),
+	('{groups,1,rules,0,examples,fails,0,data}', '[]', 'groups.small_baby.rules[0].examples.fails[0].data: must be an object'),
+	('{groups,1,rules,0,examples,fails,0,data,weight}', '7', 'groups.small_baby.rules[0].examples.fails[0].data.weight: is not an item of the group'),
+	('{groups,1,rules,0,examples,fails,0,group}', '"nobody"', 'groups.small_baby.rules[0].examples.fails[0].group: names the group nobody, which is not defined'),
+	('{groups,1,rules,0,examples,fails,1,group}', '"feed"',
+		'groups.small_baby.rules[0].examples.fails[1].group: is feed, but the last record is the one that is judged, so of the group small_baby'),
+	('{groups,0,rules,2,examples,fails,1}', '{"group": "ward_round", "data": {}}', 'none'),
+	-- columns
+	('{groups,1,items,6,column}', '"pet_name"', 'none'),
+	('{groups,1,items,6,column}', '"weight"', 'groups.small_baby.items.nickname.column: is the column of 2 items of the group'),
+	('{groups,1,items,6,column}', '"record_id"', 'groups.small_baby.items.nickname.column: is a reserved name'),
+	('{groups,1,items,6,column}', '"Pet"', 'groups.small_baby.items.nickname.column: must be a name: a lower-case letter, then at most 54 lower-case letters, digits and underscores'),
+	('{groups,3,name}', '"feed_0123abcd_set"', 'groups.feed_0123abcd_set.name: is the name that an index of the group feed takes'),
+	('{extends}', '"0.9"', 'extends: names version 0.9 of feeding, which is neither published here nor comes with spine')
+	) AS c (path, change, wanted);
+SELECT is(pg_temp.feeding_faults('{groups,1,items}', (SELECT jsonb_set(jsonb_set(d #> '{groups,1,items}', '{5,column}', '"nickname"'), '{6,column}', '"weight"') FROM feeding)),
+	'groups.small_baby.items.nickname.name: is the column of the item weight & groups.small_baby.items.weight.name: is the column of the item nickname',
+	'two items do not exchange their columns');
+SELECT unalike(pg_temp.feeding_faults('{groups,1,rules,2,items}', (SELECT jsonb_agg('i' || i) FROM generate_series(1, 31) AS i)), '%looks others up%',
+	'items that are not there are not looked up by');
+SELECT matches(pg_temp.feeding_faults('{groups,1}', (SELECT jsonb_set(d #> '{groups,1}', '{items}', (d #> '{groups,1,items}') ||
+		(SELECT jsonb_agg(jsonb_build_object('name', 'i' || i, 'title', 'I', 'type', 'date', 'status', 'O', 'class', 'clinical')) FROM generate_series(1, 31) AS i))
+		|| jsonb_build_object('rules', jsonb_build_array(jsonb_build_object('id', 'small_baby.many', 'kind', 'unique', 'severity', 'record', 'message', 'i1',
+			'items', (SELECT jsonb_agg('i' || i) FROM generate_series(1, 31) AS i)))) FROM feeding)),
+	'groups.small_baby.rules\[0\].items: looks others up by more than 30 items', 'an index has room for 30 items');
+
+-- what an expression may name: own items, header.ITEM, and of a related record other.ITEM
+SELECT is(pg_temp.feeding_faults('{groups,2,rules,0,expression}', to_jsonb(e.text)), coalesce('groups.feed.rules[0].expression: ' || e.wanted, 'none'), e.text)
+  FROM (VALUES
+	('fed_on > other.came_on', NULL),
+	('fed_on > OTHER . Came_On AND Header.last_day > fed_on', NULL),
+	('method = ''other.nothing'' OR method = ''it''''s header.nothing''', NULL),
+	('other.unit_number = unit_number AND other.weight > 1', NULL),
+	('other.amount > 1', 'is refused by PostgreSQL: column "other.amount" does not exist'),
+	('header.fed_on > fed_on', 'is refused by PostgreSQL: column "header.fed_on" does not exist'),
+	('another.came_on > fed_on', 'is refused by PostgreSQL: missing FROM-clause entry for table "another"'),
+	('other.came_on.year > fed_on', 'is refused by PostgreSQL: missing FROM-clause entry for table "other.came_on"'),
+	('other IS NULL', 'is refused by PostgreSQL: column "other" does not exist'),
+	('header.* IS NULL', 'is refused by PostgreSQL: missing FROM-clause entry for table "header"'),
+	('other.upper(method) = ''x''', 'is refused by PostgreSQL: function other.upper(text) does not exist'),
+	('pg_catalog.other.came_on > fed_on', 'is refused by PostgreSQL: missing FROM-clause entry for table "pg_catalog"'),
+	('"other".came_on > fed_on', 'holds a quoted name, a semicolon, a dollar sign or a literal with a prefix')
+	) AS e (text, wanted);
+SELECT is(pg_temp.feeding_faults('{groups,1,rules,3,when}', to_jsonb(e.text)), coalesce('groups.small_baby.rules[3].when: ' || e.wanted, 'none'), 'when ' || e.text)
+  FROM (VALUES
+	('weight < 1000 AND header.last_day > born_on', NULL),
+	('weight', 'is refused by PostgreSQL: argument of CHECK must be type boolean, not type integer'),
+	('other.fed_on > born_on', 'is refused by PostgreSQL: column "other.fed_on" does not exist'),
+	('EXISTS (SELECT)', 'is refused by PostgreSQL: cannot use subquery in check constraint'),
+	('pg_sleep(weight) IS NULL', 'uses a function that rules may not use: pg_sleep(double precision)'),
+	('true) OR (weight > 1', 'has parentheses that do not match')
+	) AS e (text, wanted);
+-- an item called other_something, the longest names, and more groups looked at than one
+SELECT is(pg_temp.feeding_faults('{groups}', (
+	SELECT jsonb_set(jsonb_set(d -> 'groups', '{1,items,6}',
+				jsonb_build_object('name', repeat('a', 55), 'title', 'Long', 'type', 'text', 'max_length', 9, 'status', 'O', 'class', 'clinical')),
+			'{2}', (d #> '{groups,2}')
+				|| jsonb_build_object('items', (d #> '{groups,2,items}') || jsonb_build_array(
+						'{"name": "other_weight", "title": "Other", "type": "date", "status": "O", "class": "clinical"}'::jsonb,
+						jsonb_build_object('name', repeat('a', 55), 'title', 'Long', 'type', 'date', 'status', 'O', 'class', 'clinical')),
+					'rules', jsonb_build_array(
+						jsonb_build_object('id', 'feed.a', 'kind', 'related', 'severity', 'record', 'group', 'small_baby', 'match', '{"unit_number": "unit_number"}'::jsonb,
+							'items', '["amount"]'::jsonb, 'message', 'amount',
+							'expression', format('amount > other.weight AND other_weight > fed_on AND other.%1$s = ''x'' AND %1$s > fed_on', repeat('a', 55))),
+						'{"id": "feed.b", "kind": "related", "severity": "record", "group": "extract", "match": {"fed_on": "first_day"}, "items": ["amount"],
+						  "message": "amount", "expression": "fed_on = other.last_day"}'::jsonb)))
+	  FROM feeding)), 'groups.small_baby.example.nickname: is not an item of the group', 'names do not get mixed up');
 
 -- ---------------------------------------------------------------- expressions
 
