@@ -293,7 +293,7 @@ COMMENT ON FUNCTION spine.raw_submission(uuid) IS
 	'A submission as it came through spine.submit (one row) or spine.inbox (pieces of lines, the first of each is line first_n), while it is kept: setting spine.raw_retention. For the system that sent it, if its kind may read, and its organisation''s clinicians and analysts.';
 
 CREATE FUNCTION spine.make_submission_partitions() RETURNS integer
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 	SET lock_timeout = '200ms'
 	SET TimeZone = 'UTC'
