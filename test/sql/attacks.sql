@@ -177,7 +177,7 @@ SELECT is(told('attacks_ras_system', booking('9990000042', 'N1', 'N2')), 'SP001'
 SELECT is_empty('SELECT * FROM spine.identity_link', 'it does not join two persons, whose records all Trusts'' readers would see as one');
 SELECT is_empty($$ SELECT * FROM spine.episode_alias WHERE local_episode_id = 'N2' $$, 'and leaves nothing behind');
 SELECT is(told('attacks_ras_system', booking(NULL, 'N7', 'N7')), 'ok', 'a woman without a number');
-SELECT results_eq($$ SELECT as_role('attacks_ras_system', 'SELECT n, outcome, findings #>> ''{0,rule}'' FROM spine.submit(''{"dataset": "maternity", "version": "2.0", "system": "RAS Maternity", "records": [
+SELECT results_eq($$ SELECT as_role('attacks_ras_system', 'SELECT n, outcome, findings #>> ''{-1,rule}'' FROM spine.submit(''{"dataset": "maternity", "version": "2.0", "system": "RAS Maternity", "records": [
 		{"group": "booking", "local_patient_id": "N7", "local_episode_id": "N7", "data": {"antenatal_booking_date": "2026-01-06"}},
 		{"group": "mother", "local_patient_id": "N7", "nhs_number": "9990000042", "data": {"mother_nhs_number_status": "01"}},
 		{"group": "booking", "nhs_number": "9990000050", "local_patient_id": "N7", "local_episode_id": "N8", "data": {"antenatal_booking_date": "2026-01-05"}},

@@ -1,148 +1,214 @@
--- The shipped maternity data set: what it holds, and that each of its rules can be broken and kept.
+-- The shipped maternity data sets: what they hold, that their examples are sound, and that each rule can be kept and broken.
 BEGIN;
+\ir setup.psql
 SELECT * FROM no_plan();
+SET client_min_messages = warning;
+\o /dev/null
+SELECT spine.publish_dataset('maternity', '2.1');
+-- which examples have as closed, as the national files do
+INSERT INTO spine.organisation AS o (code, name, kind, closed) VALUES
+	('RW6', 'PENNINE ACUTE HOSPITALS NHS TRUST', 'trust', '2021-09-30'),
+	('RW601', 'A SITE OF IT', 'unit', '2021-09-30'),
+	('E87997', 'A PRACTICE', 'unit', '2018-03-31')
+	ON CONFLICT (code) DO UPDATE SET closed = excluded.closed;
+CREATE ROLE datasets_maternity_system;
+CREATE ROLE datasets_maternity_ral;
+INSERT INTO spine.organisation (code, name, kind) VALUES ('RAL', 'ROYAL FREE LONDON NHS FOUNDATION TRUST', 'trust') ON CONFLICT (code) DO NOTHING;
+SELECT spine.host_organisation('RAL');
+SELECT spine.add_system('RYJ', 'Cedar Maternity', 'maternity', 'datasets_maternity_system'),
+	spine.add_system('RAL', 'DAT PSF Generator', 'maternity', 'datasets_maternity_ral');
+\o
 
-CREATE TEMP TABLE definition ON COMMIT DROP AS
-	SELECT body FROM spine.shipped_datasets() body WHERE body ->> 'name' = 'maternity' AND body ->> 'version' = '2.0';
-SELECT is(count(*), 1::bigint, 'shipped once') FROM definition;
-SELECT is_empty($$SELECT f.* FROM definition, spine.definition_faults(body) f$$, 'without a fault');
+CREATE TEMP VIEW definition AS SELECT version, definition AS body FROM spine.dataset WHERE name = 'maternity';
+SELECT is(count(*), 1::bigint, 'version ' || v || ' is shipped once')
+FROM unnest('{2.0,2.1}'::text[]) v LEFT JOIN spine.shipped_datasets() body ON body ->> 'name' = 'maternity' AND body ->> 'version' = v
+GROUP BY v;
+SELECT is_empty($$SELECT f.* FROM spine.shipped_datasets() body, spine.definition_faults(body) f$$, 'without a fault');
 
-CREATE TEMP TABLE item ON COMMIT DROP AS
-	SELECT g.n AS group_n, g.body ->> 'name' AS group_name, g.body ->> 'nhs_table' AS nhs_table, i.n, i.body ->> 'name' AS name,
-		   i.body ->> 'nhs_name' AS nhs_name, i.body ->> 'uid' AS uid, i.body ->> 'type' AS type, i.body
-	FROM definition, jsonb_array_elements(definition.body -> 'groups') WITH ORDINALITY g(body, n),
+CREATE TEMP TABLE item AS
+	SELECT d.version, g.n AS group_n, g.body ->> 'name' AS group_name, g.body ->> 'nhs_table' AS nhs_table, i.n, i.body ->> 'name' AS name,
+		   i.body ->> 'nhs_name' AS nhs_name, i.body ->> 'uid' AS uid, i.body ->> 'type' AS type, i.body ->> 'status' AS status
+	FROM definition d, jsonb_array_elements(d.body -> 'groups') WITH ORDINALITY g(body, n),
 		jsonb_array_elements(g.body -> 'items') WITH ORDINALITY i(body, n);
-CREATE TEMP TABLE rule ON COMMIT DROP AS
-	SELECT g.body ->> 'name' AS group_name, r ->> 'id' AS id, r ->> 'expression' AS expression
-	FROM definition, jsonb_array_elements(definition.body -> 'groups') g(body), jsonb_array_elements(g.body -> 'rules') r;
+CREATE TEMP TABLE rule AS
+	SELECT d.version, g.body ->> 'name' AS group_name, r AS body
+	FROM definition d, jsonb_array_elements(d.body -> 'groups') g(body), jsonb_array_elements(g.body -> 'rules') r;
 
-SELECT is(count(DISTINCT nhs_table), 32::bigint, '32 tables') FROM item;
-SELECT is(count(*), 288::bigint, '288 items') FROM item;
-SELECT is(count(DISTINCT uid), 288::bigint, 'each with its UID') FROM item;
+-- the national table of items
+
+SELECT is(count(DISTINCT nhs_table), 32::bigint, '32 tables') FROM item WHERE version = '2.0';
+SELECT is(count(*), 288::bigint, '288 items') FROM item WHERE version = '2.0';
+SELECT is(count(DISTINCT uid), 288::bigint, 'each with its UID') FROM item WHERE version = '2.0';
 SELECT is_empty($$SELECT name FROM item WHERE uid !~ ('^M' || substr(nhs_table, 4, 3) || '[0-9]{3}$')$$, 'which is one of its table');
-SELECT is_empty($$SELECT nhs_name FROM item GROUP BY nhs_name HAVING count(DISTINCT name) > 1$$,
+SELECT is_empty($$SELECT nhs_name FROM item WHERE nhs_name IS NOT NULL GROUP BY version, nhs_name HAVING count(DISTINCT name) > 1$$,
 				'one NHS name has one name of ours in every group');
 SELECT is_empty($$SELECT name FROM item GROUP BY name HAVING count(DISTINCT type) > 1$$, 'and one name one type');
-SELECT matches(body ->> 'mandation', 'not public', 'it says whose statuses these are') FROM definition;
+SELECT matches(body ->> 'mandation', 'not public', 'version ' || version || ' says whose statuses these are') FROM definition;
 
--- true, false or null: the rule on a record of these items
-CREATE FUNCTION pg_temp.verdict(rule_id text, record jsonb) RETURNS boolean
-	LANGUAGE plpgsql
-	SET search_path = pg_catalog, spine, pg_temp
-	AS $fn$
-DECLARE
-	columns text;
-	expression text;
-	answer boolean;
-BEGIN
-	SELECT r.expression, (SELECT string_agg(format('%I %s', i.name, spine.item_type(i.type)), ', ')
-						  FROM pg_temp.item i WHERE i.group_name = r.group_name)
-	INTO STRICT expression, columns
-	FROM pg_temp.rule r WHERE r.id = rule_id;
-	EXECUTE format('SELECT (%s) FROM jsonb_to_record($1) AS r(%s)', expression, columns) INTO answer USING record;
-	RETURN answer;
-END
-$fn$;
+-- the rules
 
--- For each rule, a record that breaks it and the change that mends it.
-CREATE TEMP TABLE vector (id text, broken jsonb, mend jsonb) ON COMMIT DROP;
-INSERT INTO vector VALUES
-	('header.period_order', '{"period_start_date": "2026-02-01", "period_end_date": "2026-01-31"}', '{"period_end_date": "2026-02-28"}'),
-	('mother.birth_date_future', jsonb_build_object('mother_birth_date', current_date + 1), '{"mother_birth_date": "1995-04-01"}'),
-	('mother.birth_date_age', '{"mother_birth_date": "1919-04-01"}', '{"mother_birth_date": "1995-04-01"}'),
-	('mother.death_order', '{"mother_birth_date": "1995-04-01", "mother_death_date": "1995-03-31"}', '{"mother_death_date": "2026-03-31"}'),
-	('mother.nhs_number_status', '{"mother_nhs_number": "9434765919", "mother_nhs_number_status": "07"}', '{"mother_nhs_number_status": "01"}'),
-	('mother.nhs_number_status_baby', '{"mother_nhs_number_status": "08"}', '{"mother_nhs_number_status": "03"}'),
-	('mother.postcode_shape', '{"postcode": "LS14HR"}', '{"postcode": "zZ99 3VZ"}'),
-	('gp_registration.period_order', '{"gp_registration_start_date": "2026-02-01", "gp_registration_end_date": "2025-02-01"}', '{"gp_registration_end_date": "2026-02-01"}'),
-	('booking.edd_window', '{"antenatal_booking_date": "2026-01-05", "edd_agreed": "2027-08-10"}', '{"edd_agreed": "2026-08-10"}'),
-	('booking.edd_period', '{"last_menstrual_period_date": "2025-11-03", "edd_agreed": "2026-12-10"}', '{"edd_agreed": "2026-08-10"}'),
-	('booking.period_before_booking', '{"last_menstrual_period_date": "2026-11-03", "antenatal_booking_date": "2026-01-05"}', '{"last_menstrual_period_date": "2025-11-03"}'),
-	('booking.first_contact_before_booking', '{"first_contact_date": "2026-01-06", "antenatal_booking_date": "2026-01-05"}', '{"first_contact_date": "2026-01-05"}'),
-	('booking.discharge_after_booking', '{"maternity_discharge_date": "2026-01-04", "antenatal_booking_date": "2026-01-05"}', '{"maternity_discharge_date": "2026-08-24"}'),
-	('booking.discharge_date', '{"maternity_discharge_reason": "01"}', '{"maternity_discharge_date": "2026-08-24"}'),
-	('booking.caesareans_of_births', '{"previous_caesareans": 2, "previous_live_births": 1, "previous_stillbirths": 0}', '{"previous_stillbirths": 1}'),
-	('booking.births_plausible', '{"previous_live_births": 99, "previous_stillbirths": 0}', '{"previous_live_births": 9}'),
-	('booking.late_reason_early', '{"late_booking_reason": "01", "antenatal_booking_date": "2026-01-05", "edd_agreed": "2026-08-10"}', '{"antenatal_booking_date": "2026-02-05"}'),
-	('care_plan.continuity_team', '{"continuity_of_carer_indicator": "Y", "care_professional_id": "M1"}', '{"care_team_id": "T1"}'),
-	('dating_scan.content', '{"scan_fetus_count": 1}', '{"scan_offer_date": "2026-01-05"}'),
-	('dating_scan.gestation_window', '{"scan_gestation": "12"}', '{"scan_gestation": "12+4"}'),
-	('dating_scan.result_date', '{"scan_gestation": "84"}', '{"scan_date": "2026-01-26"}'),
-	('dating_scan.declined', '{"scan_offer_status": "02", "scan_date": "2026-01-26"}', '{"scan_offer_status": "03"}'),
-	('dating_scan.fetal_order_count', '{"fetal_order": "2", "scan_fetus_count": 1}', '{"scan_fetus_count": 2}'),
-	('pregnancy_assessment.score_shape', '{"assessment_score": "twelve"}', '{"assessment_score": "12"}'),
-	('provisional_diagnosis.code_shape', '{"diagnosis_scheme": "02", "provisional_diagnosis_code": "72.10"}', '{"provisional_diagnosis_code": "O72.1"}'),
-	('diagnosis.code_shape', '{"diagnosis_scheme": "06", "diagnosis_code": "O72.1"}', '{"diagnosis_scheme": "02"}'),
-	('medical_history.code_shape', '{"diagnosis_scheme": "04", "previous_diagnosis_code": "C10E"}', '{"previous_diagnosis_code": "C10E."}'),
-	('mother_finding.content', '{"finding_date": "2026-01-05"}', '{"finding_code": "77176002"}'),
-	('mother_finding.finding_scheme', '{"finding_code": "77176002"}', '{"finding_scheme": "04"}'),
-	('mother_finding.observation_scheme', '{"observation_scheme": "03"}', '{"observation_code": "27113001"}'),
-	('mother_finding.value_code', '{"observation_value": "61.5"}', '{"observation_code": "27113001"}'),
-	('care_contact.cancelled_attended', '{"attendance": "5", "cancellation_date": "2026-01-05"}', '{"attendance": "4"}'),
-	('care_contact.missed_duration', '{"attendance": "3", "contact_duration": 20}', '{"attendance": "6"}'),
-	('care_activity.procedure_scheme', '{"procedure_code": "R17.2"}', '{"procedure_scheme": "02"}'),
-	('care_activity.finding_scheme', '{"finding_code": "77176002"}', '{"finding_scheme": "04"}'),
-	('care_activity.observation_scheme', '{"observation_scheme": "03"}', '{"observation_code": "27113001"}'),
-	('labour_delivery.discharge_after_onset', '{"labour_onset_date": "2026-08-10", "mother_discharge_date": "2026-08-09"}', '{"mother_discharge_date": "2026-08-10"}'),
-	('labour_delivery.discharge_after_admission', '{"delivery_admission_date": "2026-08-10", "mother_discharge_date": "2026-08-09"}', '{"mother_discharge_date": "2026-08-11"}'),
-	('labour_delivery.decision_before_caesarean', '{"decision_to_deliver_date": "2026-08-11", "caesarean_date": "2026-08-10"}', '{"caesarean_date": "2026-08-11"}'),
-	('labour_delivery.onset_method_caesarean', '{"labour_onset_method": "2", "labour_onset_date": "2026-08-09", "caesarean_date": "2026-08-10"}', '{"labour_onset_method": "1"}'),
-	('labour_delivery.death_destination', '{"mother_discharge_method": "4", "mother_discharge_destination": "19"}', '{"mother_discharge_destination": "79"}'),
-	('labour_activity.procedure_scheme', '{"procedure_scheme": "06"}', '{"procedure_code": "408818004"}'),
-	('labour_activity.finding_scheme', '{"finding_scheme": "04"}', '{"finding_code": "10217006"}'),
-	('labour_activity.observation_scheme', '{"observation_code": "364589006"}', '{"observation_scheme": "03"}'),
-	('baby.gestation_window', '{"birth_gestation": "40"}', '{"birth_gestation": "40+0"}'),
-	('baby.stillbirth_gestation', '{"pregnancy_outcome": "02", "birth_gestation": "167"}', '{"birth_gestation": "24+0"}'),
-	('baby.death_order', '{"baby_birth_date": "2026-08-10", "baby_death_date": "2026-08-09"}', '{"baby_death_date": "2026-08-10"}'),
-	('baby.discharge_order', '{"baby_birth_date": "2026-08-10", "baby_discharge_date": "2026-08-09"}', '{"baby_discharge_date": "2026-08-12"}'),
-	('baby.first_feed_order', '{"baby_birth_date": "2026-08-10", "first_feed_date": "2026-08-09"}', '{"first_feed_date": "2026-08-10"}'),
-	('baby.stillbirth_feed', '{"pregnancy_outcome": "03", "first_feed_date": "2026-08-10"}', '{"pregnancy_outcome": "01"}'),
-	('baby.water_caesarean', '{"water_delivery_indicator": "Y", "delivery_method": "8"}', '{"delivery_method": "0"}'),
-	('baby.nhs_number_status', '{"baby_nhs_number": "9434765870", "baby_nhs_number_status": "07"}', '{"baby_nhs_number_status": "02"}'),
-	('baby.birth_order_shape', '{"birth_order": "01"}', '{"birth_order": "UU"}'),
-	('neonatal_provisional_diagnosis.code_shape', '{"diagnosis_scheme": "05", "provisional_diagnosis_code": "P22.00"}', '{"diagnosis_scheme": "02"}'),
-	('neonatal_diagnosis.code_shape', '{"diagnosis_scheme": "06", "diagnosis_code": "P22.0"}', '{"diagnosis_code": "276548007"}'),
-	('baby_activity.procedure_scheme', '{"procedure_code": "985531000000103"}', '{"procedure_scheme": "06"}'),
-	('baby_activity.finding_scheme', '{"finding_scheme": "04"}', '{"finding_code": "276548007"}'),
-	('baby_activity.observation_scheme', '{"observation_code": "364589006"}', '{"observation_scheme": "03"}'),
-	('baby_assessment.score_shape', '{"assessment_score": "100"}', '{"assessment_score": "10"}'),
-	('hospital_spell.discharge_order', '{"spell_start_date": "2026-08-10", "spell_discharge_date": "2026-08-09"}', '{"spell_discharge_date": "2026-08-11"}'),
-	('hospital_spell.death_destination', '{"discharge_method": "4", "discharge_destination": "19"}', '{"discharge_method": "1"}'),
-	('spell_commissioner.period_order', '{"commissioner_start_date": "2026-08-10", "commissioner_end_date": "2026-08-09"}', '{"commissioner_end_date": "2026-08-10"}'),
-	('ward_stay.period_order', '{"ward_start_date": "2026-08-10", "ward_start_time": "12:00", "ward_end_date": "2026-08-10", "ward_end_time": "11:59"}', '{"ward_end_time": "12:00"}'),
-	('assigned_professional.period_order', '{"assignment_start_date": "2026-08-10", "assignment_end_date": "2026-08-09"}', '{"assignment_end_date": "2026-08-11"}');
+SELECT cmp_ok(count(*), '>=', 90::bigint, 'rules enough: ' || count(*)) FROM rule WHERE version = '2.0';
+SELECT is(array_agg(DISTINCT coalesce(body ->> 'kind', 'expression')), '{count,exists,expression,failures,organisation,own_code,related,unique}'::text[],
+	'of every kind') FROM rule WHERE version = '2.0';
+SELECT is(array_agg(DISTINCT body ->> 'severity'), '{file,group,record,warning}'::text[], 'and severity') FROM rule WHERE version = '2.0';
+SELECT is_empty($$SELECT version, body ->> 'id' FROM rule WHERE NOT body -> 'examples' ?& '{passes,fails}'$$, 'each with an example that passes and one that fails');
+SELECT is_empty($$SELECT version, body ->> 'id' FROM rule r WHERE NOT EXISTS (
+		SELECT FROM jsonb_array_elements_text(r.body -> 'items') i WHERE r.body ->> 'message' ~ ('\m' || i || '\M'))$$,
+	'each message names an item of the rule');
+SELECT is_empty($$SELECT version, body ->> 'id' FROM rule
+		WHERE body ->> 'message' !~ '^[A-Za-z].*[.:;] .*\m(Send|Correct|Check|Say|Leave|correct|check|send|use|Use)\M.*[.]$' OR length(body ->> 'message') > 300$$,
+	'says what is wrong, then what to do, in a line or two');
+SELECT is_empty($$SELECT version, body ->> 'id' FROM rule WHERE body ->> 'id' NOT LIKE group_name || '.%'$$, 'and has its group in its id');
 
-SELECT bag_eq('SELECT id FROM vector', 'SELECT id FROM rule', 'a vector for each rule and no other');
-SELECT is(pg_temp.verdict(id, broken), false, id || ' can be broken') FROM vector;
-SELECT is(pg_temp.verdict(id, broken || mend), true, id || ' can be kept') FROM vector;
--- an item that a rule compares may be missing; only a rule that asks for content asks for items
-SELECT isnt(pg_temp.verdict(id, broken - item), false, format('%s passes without %s', id, item))
-FROM vector, jsonb_object_keys(broken) item
-WHERE id !~ '\.(content|continuity_team|\w+_scheme)$';
-SELECT isnt(pg_temp.verdict(id, '{}'), false, id || ' passes an empty record') FROM rule WHERE id !~ '\.content$';
+-- the examples
 
--- a few that are easy to get wrong
-SELECT is(pg_temp.verdict('ward_stay.period_order', v.record), v.kept, 'ward stay: ' || v.record::text)
+SELECT is_empty($$SELECT i.version, i.group_name, i.name FROM item i JOIN definition d USING (version),
+		jsonb_array_elements(d.body -> 'groups') g WHERE g ->> 'name' = i.group_name AND i.status = 'M' AND NOT coalesce(g -> 'example', '{}') ? i.name$$,
+	'each group has an example with all that is mandatory');
+SELECT cmp_ok(count(*) FILTER (WHERE g -> 'example' ? i.name)::numeric / count(*), '>', 0.8, 'and most of what is required')
+	FROM item i JOIN definition d USING (version), jsonb_array_elements(d.body -> 'groups') g
+	WHERE g ->> 'name' = i.group_name AND i.status = 'R';
+SELECT is(jsonb_array_length(spine.example_document('maternity', v) -> 'records'), 32, v || ': one record of each group')
+	FROM unnest('{2.0,2.1}'::text[]) v;
+SET ROLE datasets_maternity_system;
+SELECT is_empty($$SELECT v.n, v.outcome, v.findings FROM spine.validate(spine.example_document('maternity', '2.0')::json) v
+	WHERE v.outcome <> 'accepted' OR v.findings <> '[]'$$, 'all examples together are accepted without a finding');
+SELECT is_empty($$SELECT * FROM spine.example_faults('maternity', '2.0')$$, 'each rule of 2.0 is kept by one example and broken by the other');
+SELECT is_empty($$SELECT * FROM spine.example_faults('maternity', '2.1')$$, 'and each of 2.1');
+SELECT throws_ok($$SELECT * FROM spine.example_faults('maternity', '0.9')$$, 'SP003', NULL, 'there is no other version');
+RESET ROLE;
+SELECT is_empty($$SELECT FROM maternity.booking$$, 'which stores nothing');
+
+-- examples that do not show what they are there for are told
+UPDATE spine.dataset SET definition = jsonb_set(jsonb_set(jsonb_set(definition,
+		'{groups,2,rules,0,examples,passes}', '{"mother_birth_date": "2999-01-01"}'),
+		'{groups,2,rules,0,examples,fails}', '{"mother_birth_date": "1990-01-01"}'),
+		'{groups,1,example,registration_number}', '"1"')
+	WHERE name = 'maternity' AND version = '2.0';
+SET ROLE datasets_maternity_system;
+SELECT results_eq($$SELECT rule, example, fault FROM spine.example_faults('maternity', '2.0') WHERE rule ~ '^(mother|staff)'$$,
+	$$VALUES ('staff.nmc_number', 'groups', 'the example of staff has a finding: registration_number is not written as a number of the Nursing and Midwifery Council, which registration_body names: two digits, a letter, four digits, a letter (98I1234E). Correct whichever is wrong.'),
+			 ('mother.birth_date_future', 'passes', 'breaks the rule, which it ought to pass'),
+			 ('mother.birth_date_future', 'fails', 'does not break the rule; it breaks mother.booking')$$,
+	'an example with a finding, one that ought to pass and one that ought to fail');
+RESET ROLE;
+
+-- a few that are easy to get wrong, in front of the examples of the groups before
+
+CREATE FUNCTION pg_temp.broken(data_group text, changes jsonb) RETURNS text[] LANGUAGE sql AS $$
+	SELECT array_agg(f ->> 'rule' ORDER BY f ->> 'rule')
+	FROM (SELECT spine.example_document('maternity', '2.1') -> 'records' AS all_records) d,
+		LATERAL (SELECT jsonb_agg(CASE WHEN r.body ->> 'group' = data_group
+					THEN jsonb_set(r.body, '{data}', jsonb_strip_nulls(r.body -> 'data' || changes)) ELSE r.body END ORDER BY r.n) AS records,
+					max(r.n) FILTER (WHERE r.body ->> 'group' = data_group) AS at
+				 FROM jsonb_array_elements(d.all_records) WITH ORDINALITY r(body, n)) c,
+		LATERAL spine.validate(jsonb_build_object('dataset', 'maternity', 'version', '2.1', 'records', c.records)::json) v,
+		jsonb_array_elements(v.findings) f
+	WHERE v.n = c.at
+$$;
+SET ROLE datasets_maternity_system;
+SELECT is(pg_temp.broken(v.data_group, v.changes), v.rules, v.data_group || ': ' || v.changes)
 FROM (VALUES
-	('{"ward_start_date": "2026-08-10", "ward_start_time": "12:00", "ward_end_date": "2026-08-11", "ward_end_time": "08:00"}'::jsonb, true),
-	('{"ward_start_date": "2026-08-10", "ward_start_time": "12:00", "ward_end_date": "2026-08-09", "ward_end_time": "13:00"}', false),
-	('{"ward_start_date": "2026-08-10", "ward_end_date": "2026-08-10", "ward_end_time": "13:00"}', true)
-) v(record, kept);
-SELECT is(pg_temp.verdict('diagnosis.code_shape', v.record), v.kept, 'code and scheme: ' || v.record::text)
-FROM (VALUES
-	('{"diagnosis_scheme": "02", "diagnosis_code": "F05.0"}'::jsonb, true),
-	('{"diagnosis_scheme": "02", "diagnosis_code": "O80"}', true),
-	('{"diagnosis_scheme": "02", "diagnosis_code": "O8"}', false),
-	('{"diagnosis_scheme": "05", "diagnosis_code": "XE0Uc"}', true),
-	('{"diagnosis_scheme": "06", "diagnosis_code": "12345"}', false),
-	('{"diagnosis_scheme": "99", "diagnosis_code": "?"}', NULL),
-	('{"diagnosis_code": "?"}', NULL)
-) v(record, kept);
-SELECT is(pg_temp.verdict('mother.postcode_shape', jsonb_build_object('postcode', v.postcode)), v.kept, 'postcode: ' || v.postcode)
-FROM (VALUES ('LS1 4HR', true), ('W1T  4LP', true), ('GIR 0AA', true), ('EC1A 1BB', true), ('LS1 4H', false), ('WN58QX', false), ('1LS 4HR', false)) v(postcode, kept);
-SELECT is(pg_temp.verdict('booking.late_reason_early', jsonb_build_object('late_booking_reason', '01', 'edd_agreed', '2026-08-10',
-		'antenatal_booking_date', '2025-11-03'::date + v.days)), v.kept, 'late at ' || v.days || ' days')
-FROM (VALUES (90, false), (91, true)) v(days, kept);
+	('ward_stay', '{"ward_start_time": "12:00", "ward_end_time": "08:00"}'::jsonb, NULL::text[]),
+	('ward_stay', '{"ward_start_date": "2025-10-13", "ward_start_time": "12:00", "ward_end_time": "08:00"}', '{ward_stay.period_order}'),
+	('ward_stay', '{"ward_start_date": "2025-10-13", "ward_start_time": null, "ward_end_time": "08:00"}', NULL),
+	('ward_stay', '{"ward_end_date": null, "ward_end_time": null}', NULL),
+	('diagnosis', '{"diagnosis_scheme": "02", "diagnosis_code": "F05.0"}', NULL),
+	('diagnosis', '{"diagnosis_scheme": "02", "diagnosis_code": "O800"}', NULL),
+	('diagnosis', '{"diagnosis_scheme": "02", "diagnosis_code": "O8..0"}', '{diagnosis.code_shape}'),
+	('diagnosis', '{"diagnosis_scheme": "05", "diagnosis_code": "XE0Uc"}', NULL),
+	('diagnosis', '{"diagnosis_scheme": "06", "diagnosis_code": "12345"}', '{diagnosis.code_shape}'),
+	('diagnosis', '{"diagnosis_scheme": "06", "diagnosis_code": "785322012"}', '{diagnosis.code_shape}'),
+	('mother', '{"mother_nhs_number": null, "mother_nhs_number_status": "07"}', NULL),
+	('mother', '{"mother_nhs_number": null, "mother_nhs_number_status": "04"}', NULL),
+	('mother', '{"mother_nhs_number": null, "mother_nhs_number_status": "04", "postcode": null}', '{mother.nhs_number_trace}'),
+	('mother', '{"mother_nhs_number": null}', '{mother.nhs_number_verified}'),
+	('mother', '{"mother_nhs_number_status": null}', NULL),
+	('baby', '{"baby_nhs_number": null, "baby_nhs_number_status": "08", "baby_discharge_date": null}', NULL),
+	('baby', '{"delivery_method": "7"}', '{baby.caesarean_date}'),
+	('dating_scan', '{"scan_gestation": "11+0"}', NULL),
+	('dating_scan', '{"scan_gestation": "10+6"}', '{dating_scan.gestation_edd}'),
+	('hospital_spell', '{"spell_discharge_date": "2025-10-11"}', '{hospital_spell.discharge_order}')
+) v(data_group, changes, rules);
+SELECT is(pg_temp.broken('booking', jsonb_build_object('late_booking_reason', '01', 'antenatal_booking_date', '2025-01-07'::date + v.days)), v.rules,
+	'late at ' || v.days || ' days')
+FROM (VALUES (90, '{booking.late_reason_early}'::text[]), (91, NULL)) v(days, rules);
+RESET ROLE;
+
+-- a group that is rejected takes its children along, and each is told; the rest goes on
+SET ROLE datasets_maternity_system;
+CREATE TEMP TABLE cascade AS
+	SELECT r.body ->> 'group' AS data_group, v.outcome, v.findings
+	FROM (SELECT jsonb_set(d, '{records}', (SELECT jsonb_agg(CASE WHEN e.body ->> 'group' = 'hospital_spell'
+				THEN jsonb_set(e.body, '{data,spell_discharge_date}', '"2025-10-11"') ELSE e.body END ORDER BY e.n)
+			FROM jsonb_array_elements(d -> 'records') WITH ORDINALITY e(body, n))) AS document
+		  FROM spine.example_document('maternity', '2.1') d) d,
+		spine.validate(d.document::json) v, jsonb_array_elements(d.document -> 'records') WITH ORDINALITY r(body, n)
+	WHERE r.n = v.n;
+RESET ROLE;
+SELECT results_eq($$SELECT data_group, findings #>> '{0,rule}' FROM cascade WHERE outcome = 'rejected' ORDER BY 1$$,
+	$$VALUES ('assigned_professional', 'parent.rejected'), ('hospital_spell', 'hospital_spell.discharge_order'),
+			 ('spell_commissioner', 'parent.rejected'), ('ward_stay', 'parent.rejected')$$,
+	'an impossible stay takes along what is within it');
+SELECT is(count(*), 28::bigint, 'and nothing else') FROM cascade WHERE outcome = 'accepted';
+
+-- 2.1 beside 2.0
+
+SELECT set_eq($$SELECT name FROM item WHERE version = '2.1' EXCEPT SELECT name FROM item WHERE version = '2.0'$$,
+	'{interpreter_indicator,smoking_status,carbon_monoxide,family_support_indicator}'::text[], 'what 2.1 adds, and what it renames');
+SELECT set_eq($$SELECT name FROM item WHERE version = '2.0' EXCEPT SELECT name FROM item WHERE version = '2.1'$$,
+	'{support_status_indicator,partner_employment_status}'::text[], 'what it renames and retires');
+SELECT set_eq($$SELECT code FROM spine.codes WHERE dataset = 'maternity' AND version = '2.0' AND list = 'consultation_medium'
+		EXCEPT SELECT code FROM spine.codes WHERE dataset = 'maternity' AND version = '2.1' AND list = 'consultation_medium'$$,
+	'{03,06}'::text[], 'codes that it no longer has');
+SET ROLE datasets_maternity_system;
+SELECT is_empty($$SELECT v.n, v.findings FROM spine.submit(spine.example_document('maternity', '2.1')::json) v WHERE v.outcome <> 'accepted'$$,
+	'its examples are accepted');
+RESET ROLE;
+GRANT spine_reader TO CURRENT_USER;
+SELECT results_eq($$SELECT support_status_indicator FROM maternity_2_0.booking$$, $$SELECT family_support_indicator FROM maternity_2_1.booking$$,
+	'what it renames is the same column in both');
+
+-- The NHS's own dummy record: structurally valid, clinically implausible. Read where it is, by the NHS's names of tables and items.
+
+SELECT set_config('spine_test.dummy', coalesce(nullif(regexp_replace(:'ods_file', 'ods/[^/]*$', 'msds/msds-dummy-record.json'), :'ods_file'), ''), false) \g /dev/null
+SELECT coalesce(current_setting('spine_test.dummy'), '') <> '' AND (pg_stat_file(nullif(current_setting('spine_test.dummy'), ''), true)).size > 0 AS dummy_is_here \gset
+\if :dummy_is_here
+CREATE TEMP TABLE dummy_row AS
+	-- each is filled by itself, so that they name different deliveries: one is meant
+	SELECT row_number() OVER () AS n, replace(key, '_dict', '') AS table_name,
+		   value || CASE WHEN value ? 'LabourDeliveryID' THEN '{"LabourDeliveryID": "AK000000000000000023"}'::jsonb ELSE '{}' END AS body
+	FROM jsonb_each(pg_read_file(current_setting('spine_test.dummy'))::jsonb) WHERE key <> 'meta_dict';
+SELECT cmp_ok(count(*), '>=', 30::bigint, 'the dummy record has rows of its tables') FROM dummy_row;
+-- a row is of the group of its table's name, else of the one that knows most of its fields; its mother's number stands with her GP alone
+CREATE TEMP TABLE dummy AS
+	SELECT DISTINCT ON (r.n) r.n, i.group_name, i.group_n, jsonb_build_object('group', i.group_name, 'data',
+			CASE i.group_name WHEN 'mother' THEN (SELECT jsonb_build_object('mother_local_id', g.body -> 'LPIDMother')
+												  FROM dummy_row g WHERE g.table_name = 'gp_practice_registrations') ELSE '{}' END
+			|| jsonb_object_agg(i.name, CASE i.type WHEN 'time' THEN to_jsonb(right(r.body ->> i.nhs_name, 8)) ELSE r.body -> i.nhs_name END)
+				FILTER (WHERE jsonb_typeof(r.body -> i.nhs_name) NOT IN ('object', 'array', 'null'))) AS record
+	FROM dummy_row r, item i WHERE i.version = '2.0'
+	GROUP BY r.n, r.table_name, r.body, i.group_name, i.group_n, i.nhs_table
+	ORDER BY r.n, lower(i.nhs_table) ~ r.table_name DESC, count(*) FILTER (WHERE r.body ? i.nhs_name) DESC, count(*);
+SELECT is(count(DISTINCT group_name), (SELECT count(*) FROM dummy_row), 'each of a group of its own') FROM dummy;
+GRANT SELECT ON dummy TO datasets_maternity_ral;
+SET ROLE datasets_maternity_ral;
+CREATE TEMP TABLE dummy_verdict AS
+	SELECT d.group_name, v.* FROM (SELECT jsonb_agg(record ORDER BY group_n, n) AS records, array_agg(group_name ORDER BY group_n, n) AS names FROM pg_temp.dummy) a,
+		spine.validate(jsonb_build_object('dataset', 'maternity', 'version', '2.0', 'records', a.records)::json) v,
+		unnest(a.names) WITH ORDINALITY d(group_name, n) WHERE d.n = v.n;
+RESET ROLE;
+SELECT is_empty($$SELECT group_name, f ->> 'rule', f ->> 'item' FROM dummy_verdict, jsonb_array_elements(findings) f
+	WHERE group_name <> 'anonymous_assessment' AND (outcome = 'rejected' OR f ->> 'severity' <> 'warning')$$, 'the NHS dummy record is structurally valid');
+SELECT results_eq($$SELECT f ->> 'rule', f ->> 'item' FROM dummy_verdict, jsonb_array_elements(findings) f
+	WHERE group_name = 'anonymous_assessment' AND f ->> 'severity' <> 'warning'$$, $$VALUES ('item.malformed', 'assessment_tool')$$,
+	'but for a tool that is no SNOMED CT identifier, beside the pregnancy');
+SELECT cmp_ok(count(DISTINCT f ->> 'rule'), '>=', 25::bigint, 'and full of warnings: ' || count(DISTINCT f ->> 'rule') || ' rules broken')
+	FROM dummy_verdict, jsonb_array_elements(findings) f;
+SELECT set_has($$SELECT f ->> 'rule' FROM dummy_verdict, jsonb_array_elements(findings) f$$,
+	$$VALUES ('booking.caesareans_plausible'), ('booking.births_plausible'), ('booking.edd_window'), ('mother.identity'), ('care_contact.duration'),
+			 ('baby.birth_before_discharge'), ('baby.home_site')$$, 'such as these');
+\endif
 
 SELECT * FROM finish();
 ROLLBACK;

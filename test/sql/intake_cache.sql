@@ -18,6 +18,11 @@ BEGIN
 END
 $$;
 
+SET ROLE intake_cache_supplier;
+SELECT s.n FROM spine.submit('{"dataset": "maternity", "version": "2.0", "records": [{"group": "booking", "nhs_number": "9990000018",
+	"data": {"pregnancy_id": "P1", "antenatal_booking_date": "2026-01-05", "edd_agreed": "2026-08-10"}}]}'::json) s \g /dev/null
+RESET ROLE;
+
 -- a data set that is retired
 
 SELECT is(contact('A'), 'accepted', 'a version that is published is accepted');

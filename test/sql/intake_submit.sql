@@ -207,11 +207,11 @@ SELECT results_eq($$ SELECT source_system COLLATE "default", care_plan_date FROM
 -- a parent that was not sent, and one that was
 
 SELECT send('orphan', document(
-	'{"group": "care_activity", "local_record_id": "A1", "data": {"care_activity_id": "A1", "care_contact_id": "K1"}}'));
+	'{"group": "care_activity", "local_record_id": "A1", "data": {"care_activity_id": "A1", "care_contact_id": "K1", "procedure_scheme": "06", "procedure_code": "424525001"}}'));
 SELECT results_eq($$ SELECT outcome, findings #>> '{0,rule}' FROM verdict WHERE label = 'orphan' $$,
 	$$ VALUES ('rejected', 'parent.unknown') $$, 'a child without its parent');
 SELECT send('family', document(
-	'{"group": "care_activity", "data": {"care_activity_id": "A1", "care_contact_id": "K1"}}',
+	'{"group": "care_activity", "data": {"care_activity_id": "A1", "care_contact_id": "K1", "procedure_scheme": "06", "procedure_code": "424525001"}}',
 	'{"group": "care_contact", "local_patient_id": "M1", "local_episode_id": "P1", "data": {"care_contact_id": "K1", "contact_date": "2026-02-03", "contact_time": "14:30:00"}}'));
 SELECT results_eq($$ SELECT n, outcome FROM verdict WHERE label = 'family' ORDER BY n $$,
 	$$ VALUES (1, 'accepted'), (2, 'accepted') $$, 'parents are stored first, whatever the order in the document');
