@@ -45,6 +45,7 @@
 #include "governance/identity.h"
 #include "intake/intake.h"
 #include "intake/plans.h"
+#include "types/shown.h"
 
 const char *const spine_envelope_names[ENV_COLUMNS] = {
 	"record_id", "owner", "source_system", "local_record_id", "patient_id", "episode_id",
@@ -754,7 +755,8 @@ spine_dataset_get(const char *name, const char *version)
 	if (dataset == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_SPINE_UNKNOWN_DATASET),
-				 errmsg("data set \"%s\" version \"%s\" is not published here", name, version),
+				 errmsg("data set \"%s\" version \"%s\" is not published here",
+						spine_shown(name, strlen(name)), spine_shown(version, strlen(version))),
 				 errhint("%s", accepted_instead(name))));
 	if (is_retired(dataset))
 		ereport(ERROR,

@@ -99,8 +99,10 @@ BEGIN
 	-- pglz would cost more than all the rest of a submission
 	IF (SELECT 'lz4' = ANY (enumvals) FROM pg_catalog.pg_settings WHERE name = 'default_toast_compression') THEN
 		ALTER TABLE spine.raw_submission ALTER content SET COMPRESSION lz4;
+		ALTER TABLE spine.rejection ALTER record SET COMPRESSION lz4;
 	ELSE
 		ALTER TABLE spine.raw_submission ALTER content SET STORAGE EXTERNAL;
+		ALTER TABLE spine.rejection ALTER record SET STORAGE EXTERNAL;
 	END IF;
 END
 $compression$;
