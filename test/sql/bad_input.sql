@@ -225,7 +225,7 @@ SELECT throws_ok($$ SELECT spine.submit(E'{"SECRET": "\x00"}') $$, NULL, NULL, '
 
 SELECT is(tried('text', '{"dataset": "diary", "version": "1.0", ' || repeat(' ', 10000000) || '"records": [' || sound(1) || ']}'), 'unchanged', 'ten million blanks');
 SELECT is(tried('text', document(sound(1), entry(', "remark": "' || repeat('SECRET ', 1430000) || '" x'), sound(2))), 'unchanged, rejected record.malformed, unchanged', 'ten megabytes in a record that is broken');
-SELECT is((SELECT length(record) FROM spine.rejection ORDER BY rejection_id DESC LIMIT 1) > 100000000, true, 'which is kept');
+SELECT cmp_ok((SELECT max(length(record)) FROM spine.rejection), '>', 10000000, 'which is kept');
 SELECT matches(tried('text', document(sound(1), entry((SELECT string_agg(format(', "SECRET%s": 1', i), '') FROM generate_series(1, 300000) i), 'many'), sound(2))),
 	'^unchanged, accepted_with_warnings item.unknown@SECRET1 item.unknown@SECRET2 .*item.unknown@SECRET1000 finding.limit, unchanged$', 'three hundred thousand unknown items');
 SELECT is((SELECT count(*) FROM spine.finding f JOIN diary.entry e USING (record_id) WHERE e.entry_id = 'many'), 1001::bigint, 'of which a thousand are told, and how many there are');
