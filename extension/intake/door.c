@@ -5,6 +5,8 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "commands/copy.h"
+#include "commands/copyfrom_internal.h"
 #include "tcop/cmdtag.h"
 #include "tcop/pquery.h"
 #include "utils/memutils.h"
@@ -84,6 +86,26 @@ spine_statement_close(SpineStatement *statement)
 		link = &(*link)->next;
 	*link = statement->next;
 	MemoryContextDelete(statement->context);
+}
+
+static void
+tell_line_number(void *arg)
+{
+	CopyFromState copy = arg;
+
+	errcontext("COPY %s, line %llu", copy->cur_relname, (unsigned long long) copy->cur_lineno);
+}
+
+/*
+ * COPY tells the text of its present line with whatever is raised, a cancel
+ * between two rows too: into the server's log. From the first row on it tells
+ * the number alone.
+ */
+void
+spine_statement_hide_lines(void)
+{
+	if (error_context_stack != NULL && error_context_stack->callback == CopyFromErrorCallback)
+		error_context_stack->callback = tell_line_number;
 }
 
 void

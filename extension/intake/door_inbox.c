@@ -207,6 +207,7 @@ spine_inbox_row(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("spine.inbox_row() is an INSTEAD OF trigger of spine.inbox")));
 
+	spine_statement_hide_lines();
 	error_context_stack = NULL;
 	statement = spine_statement_find(RelationGetRelid(trigdata->tg_relation));
 	if (statement == NULL)

@@ -408,6 +408,7 @@ spine_intake_row(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("spine.intake_row() is an INSTEAD OF trigger of spine's views")));
 
+	spine_statement_hide_lines();
 	error_context_stack = NULL;
 	tuple = take_row(trigdata);
 	error_context_stack = context;
