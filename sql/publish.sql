@@ -1121,7 +1121,7 @@ BEGIN
 		(SELECT string_agg(format(', %I %s', spine.item_column(i.body), spine.item_type(i.body ->> 'type')), '' ORDER BY i.n)
 		   FROM jsonb_array_elements(data_group -> 'items') WITH ORDINALITY AS i (body, n)),
 		'); ',
-		'CREATE UNIQUE INDEX ', quote_ident(name || '_local'), ' ON ', relation, ' (owner, source_system, local_record_id); ',
+		'CREATE UNIQUE INDEX ', quote_ident(name || '_local'), ' ON ', relation, ' (local_record_id, source_system, owner); ',
 		'CREATE INDEX ', quote_ident(name || '_patient'), ' ON ', relation, ' (patient_id, event_at); ',
 		'CREATE INDEX ', quote_ident(name || '_owner'), ' ON ', relation, ' (owner, event_at)');
 	EXECUTE concat(

@@ -116,6 +116,10 @@ struct SpineBatch
 	SpineGroup *group;
 	char	   *owner;
 	char	   *source_system;
+	Datum		owner_text;		/* what every row has */
+	Datum		system_text;
+	Datum		version_text;
+	Datum		no_audience;
 	SpineKeySet *expected;		/* what the rest of the submission brings, or NULL */
 	Datum	   *header_values;	/* of the submission's header, or NULL */
 	bool	   *header_nulls;
@@ -126,6 +130,13 @@ struct SpineBatch
 	SpineBatchRow *by_local_id[HASH_SLOTS];
 	int			ndeletes;
 	pg_uuid_t  *deletes;
+
+	/* how records are looked for that were sent before; open from the first row to the flush */
+	Relation	table;
+	Relation	index;
+	IndexScanDesc scan;
+	Snapshot	snapshot;
+	TupleTableSlot *slot;
 };
 
 /* Plans that do not depend on the group. */
@@ -184,6 +195,10 @@ spine_batch_create(SpineGroup *group, const char *owner, const char *source_syst
 	batch->group = group;
 	batch->owner = pstrdup(owner);
 	batch->source_system = pstrdup(source_system);
+	batch->owner_text = CStringGetTextDatum(owner);
+	batch->system_text = CStringGetTextDatum(source_system);
+	batch->version_text = CStringGetTextDatum(group->dataset->version);
+	batch->no_audience = PointerGetDatum(construct_empty_array(TEXTOID));
 	batch->expected = expected;
 	batch->rows = palloc(sizeof(SpineBatchRow) * SPINE_BATCH_ROWS);
 	batch->deletes = palloc(sizeof(pg_uuid_t) * SPINE_BATCH_ROWS);
@@ -331,6 +346,32 @@ lost_race(const SpineGroup *group)
 			 err_generic_string(PG_DIAG_TABLE_NAME, group->name)));
 }
 
+static void
+open_probe(SpineBatch *batch)
+{
+	SpineGroup *group = batch->group;
+
+	batch->table = table_open(group->table, RowExclusiveLock);
+	batch->index = index_open(group->local_index, RowExclusiveLock);
+	batch->slot = table_slot_create(batch->table, NULL);
+	/* whatever is committed by now; what comes after meets the unique index */
+	batch->snapshot = RegisterSnapshot(GetLatestSnapshot());
+	batch->scan = spine_index_beginscan(batch->table, batch->index, batch->snapshot, 3);
+}
+
+static void
+close_probe(SpineBatch *batch)
+{
+	if (batch->table == NULL)
+		return;
+	index_endscan(batch->scan);
+	UnregisterSnapshot(batch->snapshot);
+	ExecDropSingleTupleTableSlot(batch->slot);
+	index_close(batch->index, NoLock);
+	table_close(batch->table, NoLock);
+	batch->table = NULL;
+}
+
 /*
  * Looks for the record that the system sent under the same local_record_id
  * before. An UPDATE must find it as it has read it: it writes every column, and
@@ -340,26 +381,22 @@ static void
 probe_existing(SpineBatch *batch, SpineBatchRow *row)
 {
 	SpineGroup *group = batch->group;
-	Relation	table = table_open(group->table, RowExclusiveLock);
-	Relation	index = index_open(group->local_index, RowExclusiveLock);
-	TupleTableSlot *slot = table_slot_create(table, NULL);
 	ScanKeyData keys[3];
-	IndexScanDesc scan;
 
-	PushActiveSnapshot(GetLatestSnapshot());
-	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_TEXTEQ, row->values[ENV_OWNER]);
+	if (batch->table == NULL)
+		open_probe(batch);
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_TEXTEQ, row->values[ENV_LOCAL_RECORD_ID]);
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_TEXTEQ, row->values[ENV_SOURCE_SYSTEM]);
-	ScanKeyInit(&keys[2], 3, BTEqualStrategyNumber, F_TEXTEQ, row->values[ENV_LOCAL_RECORD_ID]);
+	ScanKeyInit(&keys[2], 3, BTEqualStrategyNumber, F_TEXTEQ, row->values[ENV_OWNER]);
 	for (int i = 0; i < 3; i++)
-		keys[i].sk_collation = index->rd_indcollation[i];
-	scan = spine_index_beginscan(table, index, GetActiveSnapshot(), 3);
-	index_rescan(scan, keys, 3, NULL, 0);
-	if (index_getnext_slot(scan, ForwardScanDirection, slot))
+		keys[i].sk_collation = batch->index->rd_indcollation[i];
+	index_rescan(batch->scan, keys, 3, NULL, 0);
+	if (index_getnext_slot(batch->scan, ForwardScanDirection, batch->slot))
 	{
 		bool		should_free;
 		bool		isnull;
-		HeapTuple	stored = ExecFetchSlotHeapTuple(slot, false, &should_free);
-		TupleDesc	desc = RelationGetDescr(table);
+		HeapTuple	stored = ExecFetchSlotHeapTuple(batch->slot, false, &should_free);
+		TupleDesc	desc = RelationGetDescr(batch->table);
 		Datum		value;
 
 		row->existing = true;
@@ -385,15 +422,11 @@ probe_existing(SpineBatch *batch, SpineBatchRow *row)
 													   "a later version of this record was accepted since; discard this one"));
 			row->broken = row->rejected = true;
 		}
-		row->same_items = same_items(group, row, table, stored);
+		row->same_items = same_items(group, row, batch->table, stored);
 		if (should_free)
 			heap_freetuple(stored);
+		ExecClearTuple(batch->slot);
 	}
-	index_endscan(scan);
-	PopActiveSnapshot();
-	ExecDropSingleTupleTableSlot(slot);
-	index_close(index, NoLock);
-	table_close(table, NoLock);
 	if (row->from_revision != 0 && !row->existing)
 		lost_race(group);
 }
@@ -434,13 +467,13 @@ spine_batch_add(SpineBatch *batch, const SpineRecord *record, pg_uuid_t *record_
 		spine_identity_patient(record->nhs_number, &row->number_patient);
 	}
 
-	values[ENV_OWNER] = CStringGetTextDatum(batch->owner);
-	values[ENV_SOURCE_SYSTEM] = CStringGetTextDatum(batch->source_system);
+	values[ENV_OWNER] = batch->owner_text;
+	values[ENV_SOURCE_SYSTEM] = batch->system_text;
 	values[ENV_LOCAL_RECORD_ID] = CStringGetTextDatum(record->local_record_id);
-	values[ENV_DATASET_VERSION] = CStringGetTextDatum(batch->group->dataset->version);
+	values[ENV_DATASET_VERSION] = batch->version_text;
 	values[ENV_RECEIVED_AT] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
 	values[ENV_REVISION] = Int64GetDatum(1);
-	values[ENV_AUDIENCE] = PointerGetDatum(construct_empty_array(TEXTOID));
+	values[ENV_AUDIENCE] = batch->no_audience;
 	nulls[ENV_RECORD_ID] = nulls[ENV_OWNER] = nulls[ENV_SOURCE_SYSTEM] = false;
 	nulls[ENV_LOCAL_RECORD_ID] = nulls[ENV_DATASET_VERSION] = nulls[ENV_RECEIVED_AT] = false;
 	nulls[ENV_REVISION] = nulls[ENV_AUDIENCE] = false;
@@ -1497,6 +1530,17 @@ register_header(SpineBatch *batch)
 	return rows;
 }
 
+/* Is the rule asked of any record of the batch? Most of those with a condition are not, and a query less is run. */
+static bool
+is_asked(SpineBatch *batch, SpineRule *rule)
+{
+	for (int i = 0; i < batch->nrows; i++)
+		if (spine_rule_is_asked(batch->group, rule, batch->rows[i].values, batch->rows[i].nulls,
+								batch->header_values, batch->header_nulls))
+			return true;
+	return false;
+}
+
 static void
 ask_set_rules(SpineBatch *batch, int count, SpineRule *volatile *present)
 {
@@ -1522,6 +1566,8 @@ ask_set_rules(SpineBatch *batch, int count, SpineRule *volatile *present)
 		if (rule->kind != RULE_RELATED && rule->kind != RULE_EXISTS && rule->kind != RULE_UNIQUE)
 			continue;
 		*present = rule;
+		if (!is_asked(batch, rule))
+			continue;
 		spine_plan_run(&group->plans->rules[i],
 					   group->plans->rules[i] == NULL ? stored_query(group, rule) : NULL, 2, types, args);
 		take_broken(batch, rule);
@@ -1941,6 +1987,7 @@ spine_batch_flush(SpineBatch *batch, spine_batch_verdict verdict, void *state)
 {
 	SpineGroup *group = batch->group;
 
+	close_probe(batch);
 	if (spine_batch_count(batch) == 0)
 	{
 		/* what was read into its context was not added */

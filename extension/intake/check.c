@@ -380,25 +380,53 @@ set_slot(TupleTableSlot *slot, Datum *values, bool *nulls)
 	ExecStoreVirtualTuple(slot);
 }
 
+/* Lays a record, and the header or none, before the group's expressions. */
+static void
+set_slots(SpineGroup *group, Datum *values, bool *nulls, Datum *header_values, bool *header_nulls)
+{
+	ResetExprContext(group->econtext);
+	set_slot(group->slot, values, nulls);
+	group->econtext->ecxt_scantuple = group->slot;
+	if (header_values != NULL)
+		set_slot(group->header_slot, header_values, header_nulls);
+	group->econtext->ecxt_innertuple = header_values != NULL ? group->header_slot : group->no_header_slot;
+}
+
+/* Is the rule asked of this record? May raise. */
+bool
+spine_rule_is_asked(SpineGroup *group, SpineRule *rule, Datum *values, bool *nulls,
+					Datum *header_values, bool *header_nulls)
+{
+	bool		isnull;
+	Datum		asked;
+
+	if (rule->when == NULL)
+		return true;
+	if (rule->state == NULL)
+		spine_rule_compile(group, rule);
+	set_slots(group, values, nulls, header_values, header_nulls);
+	asked = ExecEvalExprSwitchContext(rule->state, group->econtext, &isnull);
+	return !isnull && DatumGetBool(asked);
+}
+
 static void
 evaluate_rules(SpineRecord *record, const SpineRule *volatile *present)
 {
 	SpineGroup *group = record->group;
+	bool		any = false;
 
 	for (int i = 0; i < group->nrules; i++)
 	{
+		if (group->rules[i].kind != RULE_EXPRESSION)
+			continue;
 		*present = &group->rules[i];
-		if (group->rules[i].kind == RULE_EXPRESSION && group->rules[i].state == NULL)
+		if (group->rules[i].state == NULL)
 			spine_rule_compile(group, &group->rules[i]);
+		any = true;
 	}
-	if (group->econtext == NULL)
-		return;					/* none of the rules is an expression */
-	ResetExprContext(group->econtext);
-	set_slot(group->slot, record->values, record->nulls);
-	group->econtext->ecxt_scantuple = group->slot;
-	if (record->header_values != NULL)
-		set_slot(group->header_slot, record->header_values, record->header_nulls);
-	group->econtext->ecxt_innertuple = record->header_values != NULL ? group->header_slot : group->no_header_slot;
+	if (!any)
+		return;
+	set_slots(group, record->values, record->nulls, record->header_values, record->header_nulls);
 	for (int i = 0; i < group->nrules; i++)
 	{
 		SpineRule  *rule = &group->rules[i];

@@ -809,13 +809,16 @@ rule_column(ParseState *pstate, ColumnRef *reference, Node *var)
 }
 
 /*
- * Compiles a rule, as PostgreSQL compiles the CHECK constraints of a table: no
- * subqueries, no aggregates, names resolved in pg_catalog and spine alone. May
- * raise: what is constant in an expression is worked out here.
+ * Compiles a rule's expression, or of which records it is asked, as
+ * PostgreSQL compiles the CHECK constraints of a table: no subqueries, no
+ * aggregates, names resolved in pg_catalog and spine alone. May raise: what is
+ * constant in an expression is worked out here.
  */
 void
 spine_rule_compile(SpineGroup *group, SpineRule *rule)
 {
+	const char *text = rule->kind == RULE_EXPRESSION ? rule->expression : rule->when;
+
 	/* a subtransaction that fails takes it along */
 	MemoryContext work = AllocSetContextCreate(CurTransactionContext, "spine rule", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(work);
@@ -828,7 +831,7 @@ spine_rule_compile(SpineGroup *group, SpineRule *rule)
 
 	(void) set_config_option("search_path", "pg_catalog, spine, pg_temp",
 							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	parsed = raw_parser(psprintf("SELECT (%s)", rule->expression), RAW_PARSE_DEFAULT);
+	parsed = raw_parser(psprintf("SELECT (%s)", text), RAW_PARSE_DEFAULT);
 	select = castNode(SelectStmt, linitial_node(RawStmt, parsed)->stmt);
 	pstate->p_post_columnref_hook = rule_column;
 	pstate->p_ref_hook_state = group;

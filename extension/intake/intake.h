@@ -115,7 +115,7 @@ typedef struct SpineRule
 	char	   *message;
 	char	   *expression;
 	char	   *when;			/* of which records it is asked, or NULL */
-	ExprState  *state;			/* of an expression; set when the rule is first used */
+	ExprState  *state;			/* of expression, or of when; set when the rule is first used */
 
 	int			nitems;			/* of unique: its items; of related and exists: own side of match */
 	int		   *items;
@@ -203,7 +203,7 @@ typedef struct SpineGroup
 	TupleDesc	numbered;		/* the same after a row's number; set when first used */
 	TupleDesc	staged;			/* the same after what waits with it; set when first used */
 	Oid			table;
-	Oid			local_index;	/* unique (owner, source_system, local_record_id) */
+	Oid			local_index;	/* unique (local_record_id, source_system, owner) */
 	AttrNumber *table_attnums;	/* of each column of desc in the table */
 
 	/* saved plans, made when first needed */
@@ -306,6 +306,8 @@ extern void spine_record_finding(SpineRecord *record, const char *rule, SpineSev
 								 const char *item, const char *format,...) pg_attribute_printf(5, 6);
 extern bool spine_record_has_finding(const SpineRecord *record, const char *item);
 extern void spine_check_record(SpineRecord *record);
+extern bool spine_rule_is_asked(SpineGroup *group, SpineRule *rule, Datum *values, bool *nulls,
+								Datum *header_values, bool *header_nulls);
 
 /* target.c */
 extern SpineKeySet * spine_keys_create(MemoryContext context);

@@ -915,9 +915,8 @@ read_staged(SpineRecord *record, SpineGroup *group, TupleTableSlot *slot, Memory
 }
 
 static void
-take_verdict(void *state, const SpineVerdict *verdict)
+take_verdict(SpineSubmission * submission, const SpineVerdict *verdict)
 {
-	SpineSubmission *submission = state;
 	const SpineGroup *group = verdict->group;
 
 	if (verdict->outcome == OUTCOME_REJECTED)
@@ -941,6 +940,18 @@ take_verdict(void *state, const SpineVerdict *verdict)
 		submission->entry.counts[verdict->outcome]++;
 		submission->door.verdict(submission->door.state, verdict);
 	}
+}
+
+/* The verdict of a batch: what is made for telling it does not outlive it. */
+static void
+take_stored(void *state, const SpineVerdict *verdict)
+{
+	SpineSubmission *submission = state;
+	MemoryContext old = MemoryContextSwitchTo(submission->record_context);
+
+	take_verdict(submission, verdict);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(submission->record_context);
 }
 
 static void
@@ -1038,17 +1049,17 @@ store_stage(SpineSubmission * submission, Stage *stage)
 		if (submission->rejected != NULL && reject_with_parent(submission, group, slot))
 			continue;
 		if (spine_batch_full(batch))
-			spine_batch_flush(batch, take_verdict, submission);
+			spine_batch_flush(batch, take_stored, submission);
 		read_staged(&record, group, slot, context);
 		if (spine_batch_holds(batch, &record))
 		{
 			/* sent twice in one submission: the later record corrects the earlier one */
-			spine_batch_flush(batch, take_verdict, submission);
+			spine_batch_flush(batch, take_stored, submission);
 			read_staged(&record, group, slot, context);
 		}
 		spine_batch_add(batch, &record, &record_id);
 	}
-	spine_batch_flush(batch, take_verdict, submission);
+	spine_batch_flush(batch, take_stored, submission);
 	spine_batch_free(batch);
 	ExecDropSingleTupleTableSlot(slot);
 }

@@ -65,7 +65,7 @@ SELECT results_eq(
 SELECT results_eq(
 	$$ SELECT i.indexname::text COLLATE "default", i.indexdef FROM pg_indexes AS i
 		WHERE i.schemaname = 'maternity' AND i.tablename = 'booking' AND i.indexname !~ '_set$' ORDER BY i.indexname COLLATE "C" $$,
-	$$ VALUES ('booking_local', 'CREATE UNIQUE INDEX booking_local ON maternity.booking USING btree (owner, source_system, local_record_id)'),
+	$$ VALUES ('booking_local', 'CREATE UNIQUE INDEX booking_local ON maternity.booking USING btree (local_record_id, source_system, owner)'),
 			  ('booking_owner', 'CREATE INDEX booking_owner ON maternity.booking USING btree (owner, event_at)'),
 			  ('booking_patient', 'CREATE INDEX booking_patient ON maternity.booking USING btree (patient_id, event_at)'),
 			  ('booking_pkey', 'CREATE UNIQUE INDEX booking_pkey ON maternity.booking USING btree (record_id)') $$,
