@@ -182,7 +182,7 @@ REVOKE EXECUTE ON FUNCTION spine.settle_rejections(uuid[], text, text) FROM PUBL
 COMMENT ON FUNCTION spine.settle_rejections(uuid[], text, text) IS
 	'Runs open rejections again, in that version or the one they were sent in, and releases what is sound now. For the functions that have looked at who asks.';
 
-CREATE FUNCTION spine.resubmit(rejections uuid[], version text DEFAULT NULL)
+CREATE FUNCTION spine.resubmit_all(rejections uuid[], version text DEFAULT NULL)
 	RETURNS TABLE (rejection_id uuid, outcome text, record_id uuid, findings jsonb)
 	LANGUAGE sql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
@@ -209,11 +209,11 @@ BEGIN
 	RETURN QUERY SELECT * FROM spine.settle_rejections(ARRAY[resubmit.rejection], resubmit.version, resubmit.record::text);
 END
 $$;
-ALTER FUNCTION spine.resubmit(uuid[], text) OWNER TO spine_owner;
+ALTER FUNCTION spine.resubmit_all(uuid[], text) OWNER TO spine_owner;
 ALTER FUNCTION spine.resubmit(uuid, json, text) OWNER TO spine_owner;
-REVOKE EXECUTE ON FUNCTION spine.resubmit(uuid[], text), spine.resubmit(uuid, json, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION spine.resubmit(uuid[], text), spine.resubmit(uuid, json, text) TO spine_supplier;
-COMMENT ON FUNCTION spine.resubmit(uuid[], text) IS
+REVOKE EXECUTE ON FUNCTION spine.resubmit_all(uuid[], text), spine.resubmit(uuid, json, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION spine.resubmit_all(uuid[], text), spine.resubmit(uuid, json, text) TO spine_supplier;
+COMMENT ON FUNCTION spine.resubmit_all(uuid[], text) IS
 	'Runs rejected records of the calling system again, as they were sent, in the version given or their own. A row for each: outcome as of spine.submit; what is accepted leaves the quarantine. Ids that are not the system''s, or settled, are passed over. SP003 for a version that is not accepted.';
 COMMENT ON FUNCTION spine.resubmit(uuid, json, text) IS
 	'Runs one rejected record of the calling system again, or a corrected one in its place. P0002 where the system has no open rejection of this id. A record that was accepted or deleted since under the same local_record_id is not touched, nor, uncorrected, one that was sent again and rejected: record.superseded.';

@@ -689,6 +689,9 @@ CREATE FUNCTION spine.rule_form_faults(definition jsonb) RETURNS TABLE (path tex
 	SELECT r.path || '.id', format('is the id of %s rules', d.times)
 	  FROM r JOIN (SELECT id, count(*) AS times FROM r GROUP BY id HAVING count(*) > 1) AS d USING (id)
 	UNION ALL
+	SELECT r.path || '.severity', 'must be file: how many there are is about the whole submission'
+	  FROM r WHERE r.kind IN ('count', 'failures') AND r.body ->> 'severity' IN ('warning', 'record', 'group')
+	UNION ALL
 	SELECT r.path, 'must have min or max' FROM r WHERE r.kind = 'count' AND NOT r.body ?| '{min,max}'
 	UNION ALL
 	SELECT r.path || '.min', 'is greater than max'

@@ -496,8 +496,8 @@ load_rules(SpineDataset *dataset)
 			  "       (SELECT string_agg(m.key, ',' ORDER BY m.key COLLATE \"C\") FROM jsonb_each_text(r->'match') m),"
 			  "       (SELECT string_agg(m.value, ',' ORDER BY m.key COLLATE \"C\") FROM jsonb_each_text(r->'match') m),"
 			  "       r->>'at', r->>'known', (SELECT string_agg(c, E'\\n') FROM jsonb_array_elements_text(r->'except') c),"
-			  "       coalesce(r->>'min', '-1'), coalesce(r->>'max', r->>'max_percent', '-1'),"
-			  "       (SELECT string_agg(i, ',') FROM jsonb_array_elements_text(r->'items') i)"
+			  "       coalesce(r->>'min', '-1'), coalesce(r->>'max', '-1'),"
+			  "       (SELECT string_agg(i, ',') FROM jsonb_array_elements_text(r->'items') i), coalesce(r->>'max_percent', '100')"
 			  "  FROM spine.dataset d, jsonb_array_elements(d.definition->'groups') WITH ORDINALITY AS e(g, o),"
 			  "       jsonb_array_elements(g->'rules') WITH ORDINALITY AS f(r, p)"
 			  " WHERE d.name = $1 AND d.version = $2 ORDER BY o, p",
@@ -532,6 +532,7 @@ load_rules(SpineDataset *dataset)
 		rule->known = known != NULL && known[0] == 't';
 		rule->min = pg_strtoint32(column(tuple, 16));
 		rule->max = pg_strtoint32(column(tuple, 17));
+		rule->max_percent = strtod(column(tuple, 19), NULL);
 		if (except != NULL)
 		{
 			rule->except = MemoryContextAlloc(dataset->context, sizeof(char *) * (strlen(except) + 1));

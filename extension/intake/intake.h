@@ -126,8 +126,9 @@ typedef struct SpineRule
 	bool		known;
 	int			nexcept;
 	char	  **except;
-	int			min;			/* of count; -1: none. Of failures: the percentage */
+	int			min;			/* of count; -1: none */
 	int			max;
+	double		max_percent;	/* of failures */
 } SpineRule;
 
 /* Items of a group by which rules of other groups, or its children, look for its records. */

@@ -1085,7 +1085,7 @@ judge_counts(SpineSubmission * submission)
 
 				if ((rule->kind == RULE_COUNT &&
 					 ((rule->min >= 0 && stage->given < rule->min) || (rule->max >= 0 && stage->given > rule->max))) ||
-					(rule->kind == RULE_FAILURES && stage->rejected * 100 > stage->given * rule->max))
+					(rule->kind == RULE_FAILURES && stage->rejected * 100.0 > stage->given * rule->max_percent))
 				{
 					submission->refused = rule;
 					return;

@@ -12,7 +12,7 @@ SELECT spine.add_system('RYJ', 'Second', 'maternity', 'attacks_intake_second'), 
 \o /dev/null
 SELECT spine.publish_dataset('{"name": "raid", "version": "1.0", "title": "Raid", "description": "For tests.", "source": "This test.", "mandation": "This test.", "groups": [
 	{"name": "thing", "title": "Thing", "description": "A thing.", "subject": "none", "key": ["thing_key"],
-		"items": [{"name": "thing_key", "title": "Key", "type": "text", "status": "M", "class": "administrative"},
+		"items": [{"name": "thing_key", "title": "Key", "type": "text", "max_length": 100, "status": "M", "class": "administrative"},
 				  {"name": "serial", "title": "Serial", "type": "text", "max_length": 20, "status": "O", "class": "administrative"},
 				  {"name": "size", "title": "Size", "type": "integer", "status": "O", "class": "administrative"}],
 		"rules": [{"id": "thing.serial", "kind": "unique", "severity": "record", "items": ["serial"], "message": "Send each serial once."}]},
@@ -194,7 +194,7 @@ $$;
 SELECT is(again(w, format('resubmit(%L::uuid, %L)', i, use('R1') -> 0)), 'P0002', format('%s does not run what %s sent', w, whose))
   FROM (VALUES ('second', :'r1', 'another'), ('device', :'r1', 'another'), ('rqm_system', :'r1', 'another organisation'), ('ryj_system', :'r3', 'a device'),
 			   ('ryj_system', '00000000-0000-7000-8000-000000000000', 'nobody')) AS v (w, i, whose);
-SELECT is(again(w, format('resubmit(ARRAY[%L, %L]::uuid[])', :'r1', :'r3')), o, format('in a list %s runs its own alone', w))
+SELECT is(again(w, format('resubmit_all(ARRAY[%L, %L]::uuid[])', :'r1', :'r3')), o, format('in a list %s runs its own alone', w))
   FROM (VALUES ('second', 'nothing'), ('rqm_system', 'nothing'), ('device', 'rejected use.sender'), ('ryj_system', 'rejected use.sender')) AS v (w, o);
 SELECT is(again(w, format('resubmit(%L::uuid)', :'r1')), '42501', 'nor a ' || w) FROM unnest('{ryj_clinician,ryj_analyst,ryj_governor,operator,stranger}'::text[]) w;
 SELECT is(again(w, 'revalidate(''raid'', NULL, ''use.sender'')'), o, w || ' runs again: ' || o)

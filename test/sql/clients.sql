@@ -174,9 +174,9 @@ INSERT INTO path (name, statement, maternity, neonatal, maternity_readonly, repo
 		'unchanged,about_none,t,none.more; unchanged,about_mother,t,mother.more; rejected,,f,record.malformed'),
 	('raw_submission', 'SELECT count(*) FROM spine.raw_submission',					'42501', '42501', '42501', '42501', '42501'),
 	('raw_submission of nobody', 'SELECT count(*) FROM spine.raw_submission(''01890a5d-ac96-774b-bcce-b302099a8057'')', '0', '0', '0', '0', '0'),
-	('resubmit nothing', 'SELECT count(*) FROM spine.resubmit(''{}''::uuid[])',		'0', '0', '42501', '42501', '0'),
+	('resubmit nothing', 'SELECT count(*) FROM spine.resubmit_all(''{}''::uuid[])',		'0', '0', '42501', '42501', '0'),
 	('resubmit of nobody', 'SELECT outcome FROM spine.resubmit(''01890a5d-ac96-774b-bcce-b302099a8057''::uuid)', 'P0002', 'P0002', '42501', '42501', 'P0002'),
-	('resubmit own', 'SELECT count(*) FROM spine.resubmit(ARRAY(SELECT rejection_id FROM spine.rejections WHERE dataset = ''clients''))', '4', '4', '42501', '42501', '42501'),
+	('resubmit own', 'SELECT count(*) FROM spine.resubmit_all(ARRAY(SELECT rejection_id FROM spine.rejections WHERE dataset = ''clients''))', '4', '4', '42501', '42501', '42501'),
 	('revalidate', 'SELECT count(*) FROM spine.revalidate(''clients'')',			'4', '4', '0', '0', '4'),
 	('discard_rejection of nobody', 'SELECT spine.discard_rejection(''01890a5d-ac96-774b-bcce-b302099a8057'')', 'P0002', 'P0002', 'P0002', 'P0002', 'P0002');
 

@@ -245,6 +245,8 @@ SELECT is(pg_temp.feeding_faults(c.path, c.change), c.wanted, concat_ws(' ', c.p
 	('{groups,0,rules,2,max}', NULL, 'none'),
 	('{groups,0,rules,2}', '{"id": "extract.one", "kind": "count", "severity": "file", "message": "None."}', 'groups.extract.rules[2]: must have min or max'),
 	('{groups,0,rules,2,items}', '["sender"]', 'none'),
+	('{groups,0,rules,2,severity}', '"warning"', 'groups.extract.rules[2].severity: must be file: how many there are is about the whole submission'),
+	('{groups,2,rules,3,severity}', '"record"', 'groups.feed.rules[3].severity: must be file: how many there are is about the whole submission'),
 	('{groups,2,rules,3,max_percent}', '100.5', 'groups.feed.rules[3].max_percent: must be a number from 0 to 100'),
 	('{groups,2,rules,3,max_percent}', '0.5', 'none'),
 	('{groups,2,rules,3,max_percent}', '"5"', 'groups.feed.rules[3].max_percent: must be a number from 0 to 100'),

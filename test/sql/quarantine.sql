@@ -84,10 +84,10 @@ SELECT is((SELECT size FROM depot.crate WHERE crate_id = 'C1'), 9, 'what is stor
 SELECT results_eq($$ SELECT door, dataset, version, records, accepted, rejected FROM spine.submission ORDER BY submission_id DESC LIMIT 1 $$, $$ VALUES ('resubmit', 'depot', '1.0', 1::bigint, 1::bigint, 0::bigint) $$, 'as a submission of its own');
 SELECT is((SELECT count(*) FROM spine.rejection), 4::bigint, 'what is run again makes no rejection beside the first');
 SELECT is(answer('ryj_system', format('resubmit(%L::uuid)', id_of('C1'))), 'P0002', 'what is settled is not run again');
-SELECT is(answer('ryj_system', format('resubmit(ARRAY[%L, %L]::uuid[])', id_of('C1'), id_of('C2'))), 'rejected item.missing', 'and is passed over in a list');
-SELECT is(answer('ryj_system', 'resubmit(''{}''::uuid[])'), 'nothing', 'a list of none');
+SELECT is(answer('ryj_system', format('resubmit_all(ARRAY[%L, %L]::uuid[])', id_of('C1'), id_of('C2'))), 'rejected item.missing', 'and is passed over in a list');
+SELECT is(answer('ryj_system', 'resubmit_all(''{}''::uuid[])'), 'nothing', 'a list of none');
 SELECT is(answer(w, format('resubmit(%L::uuid)', id_of('C2'))), 'P0002', w || ' runs nothing of another') FROM unnest('{second,rqm_system}'::text[]) w;
-SELECT is(answer(w, format('resubmit(ARRAY[%L]::uuid[])', id_of('C2'))), 'nothing', 'nor in a list') FROM unnest('{second,rqm_system}'::text[]) w;
+SELECT is(answer(w, format('resubmit_all(ARRAY[%L]::uuid[])', id_of('C2'))), 'nothing', 'nor in a list') FROM unnest('{second,rqm_system}'::text[]) w;
 SELECT is(state('C2'), 'open 2 item.missing', 'which is no try');
 SELECT is(answer('ryj_system', format('resubmit(%L::uuid, version => ''3.0'')', id_of('C2'))), 'SP003', 'in a version that is not published');
 SELECT is(answer('ryj_system', format('resubmit(%L::uuid, %L)', id_of('C2'), '[]')), 'rejected record.malformed', 'a correction that is no record');
@@ -175,7 +175,7 @@ SELECT lines('{"dataset": "depot", "version": "1.2", "group": "crate", "data": {
 CREATE FUNCTION line(n bigint) RETURNS uuid LANGUAGE sql AS $$
 	SELECT rejection_id FROM spine.rejection j WHERE j.n = line.n AND submission_id = (SELECT submission_id FROM spine.submission WHERE door = 'inbox' ORDER BY submission_id DESC LIMIT 1)
 $$;
-SELECT is(answer('ryj_system', format('resubmit(ARRAY[%L, %L, %L, %L]::uuid[])', line(1), line(2), line(3), line(4))), 'rejected record.malformed, rejected record.malformed, rejected dataset.unknown, rejected dataset.unknown', 'as they are, they stay');
+SELECT is(answer('ryj_system', format('resubmit_all(ARRAY[%L, %L, %L, %L]::uuid[])', line(1), line(2), line(3), line(4))), 'rejected record.malformed, rejected record.malformed, rejected dataset.unknown, rejected dataset.unknown', 'as they are, they stay');
 SELECT spine.publish_dataset(definition('1.2', '{"R": "Red", "B": "Blue"}', 30)) \g /dev/null
 SELECT is(answer('ryj_system', 'revalidate(''depot'', NULL, ''dataset.unknown'')'), 'accepted', 'the version that one names is published: it is accepted');
 SELECT is((SELECT dataset_version COLLATE "C" FROM depot.crate WHERE crate_id = 'L1'), '1.2' COLLATE "C", 'in that version');
