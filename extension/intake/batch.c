@@ -184,7 +184,7 @@ spine_plans_free(SpineGroup *group)
 /* expected: keys of records that the submission brings later, for rules that ask for them; NULL at a view. */
 SpineBatch *
 spine_batch_create(SpineGroup *group, const char *owner, const char *source_system,
-				   SpineKeySet * expected, MemoryContext parent)
+				   SpineKeySet *expected, MemoryContext parent)
 {
 	MemoryContext context = AllocSetContextCreate(parent, "spine batch", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);

@@ -311,9 +311,9 @@ extern bool spine_rule_is_asked(SpineGroup *group, SpineRule *rule, Datum *value
 								Datum *header_values, bool *header_nulls);
 
 /* target.c */
-extern SpineKeySet * spine_keys_create(MemoryContext context);
-extern void spine_keys_add(SpineKeySet * keys, uint64 key);
-extern bool spine_keys_has(SpineKeySet * keys, uint64 key);
+extern SpineKeySet *spine_keys_create(MemoryContext context);
+extern void spine_keys_add(SpineKeySet *keys, uint64 key);
+extern bool spine_keys_has(SpineKeySet *keys, uint64 key);
 extern bool spine_target_key(const SpineGroup *group, int target, const Datum *values, const bool *nulls,
 							 uint64 *key);
 extern bool spine_reference_key(const SpineGroup *group, const int *items, int nitems,
@@ -341,7 +341,7 @@ typedef struct SpineVerdict
 typedef void (*spine_batch_verdict) (void *state, const SpineVerdict *verdict);
 
 extern SpineBatch *spine_batch_create(SpineGroup *group, const char *owner, const char *source_system,
-									  SpineKeySet * expected, MemoryContext parent);
+									  SpineKeySet *expected, MemoryContext parent);
 extern void spine_batch_set_header(SpineBatch *batch, Datum *values, bool *nulls);
 extern bool spine_batch_holds(SpineBatch *batch, const SpineRecord *record);
 extern MemoryContext spine_batch_context(SpineBatch *batch);

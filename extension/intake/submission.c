@@ -310,7 +310,7 @@ spine_submission_keep_outcomes(const SpineSubmissionEntry *entry, const SpineLin
  */
 
 static void
-write_rejections(SpineSubmission * submission)
+write_rejections(SpineSubmission *submission)
 {
 	static const Oid types[11] = {UUIDOID, TEXTOID, TEXTOID, NAMEOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
 	TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID};
@@ -354,7 +354,7 @@ short_or_null(const char *name, int most)
 }
 
 static void
-keep_rejection(SpineSubmission * submission, const char *dataset, const char *version, const char *group,
+keep_rejection(SpineSubmission *submission, const char *dataset, const char *version, const char *group,
 			   const SpineVerdict *verdict)
 {
 	Rejections *kept = &submission->rejections;
@@ -409,7 +409,7 @@ keep_rejection(SpineSubmission * submission, const char *dataset, const char *ve
 
 /* Remembers the keys by which the children of a record that goes with all below it name it. */
 static void
-reject_children(SpineSubmission * submission, const SpineVerdict *verdict)
+reject_children(SpineSubmission *submission, const SpineVerdict *verdict)
 {
 	const SpineGroup *group = verdict->group;
 
@@ -428,7 +428,7 @@ reject_children(SpineSubmission * submission, const SpineVerdict *verdict)
 }
 
 static void
-reject(SpineSubmission * submission, const char *dataset, const char *version, const char *group,
+reject(SpineSubmission *submission, const char *dataset, const char *version, const char *group,
 	   const SpineVerdict *verdict)
 {
 	submission->entry.counts[OUTCOME_REJECTED]++;
@@ -468,13 +468,13 @@ spine_submission_begin(const SpineSubmissionEntry *entry, bool dry, const SpineS
 }
 
 const SpineSubmissionEntry *
-spine_submission_entry(const SpineSubmission * submission)
+spine_submission_entry(const SpineSubmission *submission)
 {
 	return &submission->entry;
 }
 
 static Part *
-find_part(SpineSubmission * submission, SpineDataset *dataset)
+find_part(SpineSubmission *submission, SpineDataset *dataset)
 {
 	MemoryContext old;
 	ListCell   *cell;
@@ -534,7 +534,7 @@ put_text(Datum *value, bool *isnull, const char *text)
 }
 
 static void
-stage(SpineSubmission * submission, Stage *stage, const SpineRecord *record)
+stage(SpineSubmission *submission, Stage *stage, const SpineRecord *record)
 {
 	int			natts = record->group->desc->natts;
 	Datum	   *values = palloc(sizeof(Datum) * (STAGED_COLUMNS + natts));
@@ -673,7 +673,7 @@ take_item(SpineRecord *record, const SpineField *field)
 
 /* A header that is sound counts for the records after it. */
 static void
-take_header(SpineSubmission * submission, Part *part, const SpineRecord *record)
+take_header(SpineSubmission *submission, Part *part, const SpineRecord *record)
 {
 	MemoryContext old = MemoryContextSwitchTo(submission->context);
 	TupleDesc	desc = record->group->desc;
@@ -690,7 +690,7 @@ take_header(SpineSubmission * submission, Part *part, const SpineRecord *record)
 
 /* Whether a finding refuses the whole submission. */
 static void
-look_for_refusal(SpineSubmission * submission, const SpineGroup *group, List *findings)
+look_for_refusal(SpineSubmission *submission, const SpineGroup *group, List *findings)
 {
 	ListCell   *cell;
 
@@ -708,14 +708,14 @@ look_for_refusal(SpineSubmission * submission, const SpineGroup *group, List *fi
 
 /* Does a line of the inbox come from the system that it says? */
 static bool
-is_own(const SpineSubmission * submission, const SpineDocumentRecord *source)
+is_own(const SpineSubmission *submission, const SpineDocumentRecord *source)
 {
 	return source->system == NULL || strcmp(source->system, submission->entry.source_system) == 0;
 }
 
 /* The data set that a line of the inbox names; NULL, with a finding, where it is not accepted. */
 static SpineDataset *
-dataset_of_line(SpineSubmission * submission, SpineRecord *record, const SpineDocumentRecord *source)
+dataset_of_line(SpineSubmission *submission, SpineRecord *record, const SpineDocumentRecord *source)
 {
 	SpineDataset *dataset;
 	ListCell   *cell;
@@ -757,7 +757,7 @@ dataset_of_line(SpineSubmission * submission, SpineRecord *record, const SpineDo
 }
 
 static SpineGroup *
-group_of(SpineSubmission * submission, SpineRecord *record, SpineDataset *dataset, const SpineDocumentRecord *source)
+group_of(SpineSubmission *submission, SpineRecord *record, SpineDataset *dataset, const SpineDocumentRecord *source)
 {
 	SpineGroup *group;
 
@@ -786,7 +786,7 @@ group_of(SpineSubmission * submission, SpineRecord *record, SpineDataset *datase
  * names its own.
  */
 void
-spine_submission_add(SpineSubmission * submission, int64 n, SpineDataset *dataset,
+spine_submission_add(SpineSubmission *submission, int64 n, SpineDataset *dataset,
 					 const char *raw, int raw_length, TimestampTz not_after)
 {
 	MemoryContext old = MemoryContextSwitchTo(submission->record_context);
@@ -915,7 +915,7 @@ read_staged(SpineRecord *record, SpineGroup *group, TupleTableSlot *slot, Memory
 }
 
 static void
-take_verdict(SpineSubmission * submission, const SpineVerdict *verdict)
+take_verdict(SpineSubmission *submission, const SpineVerdict *verdict)
 {
 	const SpineGroup *group = verdict->group;
 
@@ -955,7 +955,7 @@ take_stored(void *state, const SpineVerdict *verdict)
 }
 
 static void
-reject_staged(SpineSubmission * submission, SpineRecord *record, SpineFinding *finding)
+reject_staged(SpineSubmission *submission, SpineRecord *record, SpineFinding *finding)
 {
 	SpineVerdict verdict = {
 		.n = record->n,
@@ -974,7 +974,7 @@ reject_staged(SpineSubmission * submission, SpineRecord *record, SpineFinding *f
 
 /* The group of a record that this one belongs to and that is rejected with all below it; NULL: none. */
 static SpineGroup *
-rejected_parent(SpineSubmission * submission, const SpineRecord *record, const char **item)
+rejected_parent(SpineSubmission *submission, const SpineRecord *record, const char **item)
 {
 	SpineGroup *group = record->group;
 	uint64		key;
@@ -1004,7 +1004,7 @@ rejected_parent(SpineSubmission * submission, const SpineRecord *record, const c
 
 /* Rejects the record if it belongs to one that is rejected with all below it. */
 static bool
-reject_with_parent(SpineSubmission * submission, SpineGroup *group, TupleTableSlot *slot)
+reject_with_parent(SpineSubmission *submission, SpineGroup *group, TupleTableSlot *slot)
 {
 	MemoryContext old = MemoryContextSwitchTo(submission->record_context);
 	SpineRecord record;
@@ -1024,7 +1024,7 @@ reject_with_parent(SpineSubmission * submission, SpineGroup *group, TupleTableSl
 }
 
 static void
-store_stage(SpineSubmission * submission, Stage *stage)
+store_stage(SpineSubmission *submission, Stage *stage)
 {
 	SpineGroup *group = stage->group;
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(stage->desc, &TTSOpsMinimalTuple);
@@ -1066,7 +1066,7 @@ store_stage(SpineSubmission * submission, Stage *stage)
 
 /* Rules that ask how many. */
 static void
-judge_counts(SpineSubmission * submission)
+judge_counts(SpineSubmission *submission)
 {
 	ListCell   *cell;
 
@@ -1097,7 +1097,7 @@ judge_counts(SpineSubmission * submission)
 
 /* Rejects everything that still waits or was stored and undone. */
 static void
-refuse_all(SpineSubmission * submission)
+refuse_all(SpineSubmission *submission)
 {
 	MemoryContext context = submission->record_context;
 	MemoryContext old = CurrentMemoryContext;
@@ -1142,7 +1142,7 @@ refuse_all(SpineSubmission * submission)
 }
 
 static void
-store_all(SpineSubmission * submission)
+store_all(SpineSubmission *submission)
 {
 	ListCell   *cell;
 
@@ -1163,7 +1163,7 @@ store_all(SpineSubmission * submission)
  * nothing is stored then anyway.
  */
 static bool
-may_refuse_late(SpineSubmission * submission)
+may_refuse_late(SpineSubmission *submission)
 {
 	ListCell   *cell;
 
@@ -1177,7 +1177,7 @@ may_refuse_late(SpineSubmission * submission)
 
 /* Stores all, or nothing where a rule refuses the submission on the way. */
 static void
-store_or_refuse(SpineSubmission * submission)
+store_or_refuse(SpineSubmission *submission)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -1226,14 +1226,14 @@ store_or_refuse(SpineSubmission * submission)
 
 /* Tells listeners that there is something to look at: the submission's id, nothing of what is in it. */
 static void
-notify(SpineSubmission * submission)
+notify(SpineSubmission *submission)
 {
 	Async_Notify("spine_submission",
 				 DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&submission->entry.id))));
 }
 
 void
-spine_submission_finish(SpineSubmission * submission)
+spine_submission_finish(SpineSubmission *submission)
 {
 	ListCell   *cell;
 

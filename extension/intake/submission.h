@@ -63,12 +63,12 @@ extern void spine_submission_from(SpineSubmissionEntry *entry, const SpineCaller
  * entry says who submits. The submission lives in the present context. dry:
  * nothing is recorded of it, because the caller rolls it back.
  */
-extern SpineSubmission * spine_submission_begin(const SpineSubmissionEntry *entry, bool dry,
-												const SpineSubmissionDoor *door);
-extern void spine_submission_add(SpineSubmission * submission, int64 n, SpineDataset *dataset,
+extern SpineSubmission *spine_submission_begin(const SpineSubmissionEntry *entry, bool dry,
+											   const SpineSubmissionDoor *door);
+extern void spine_submission_add(SpineSubmission *submission, int64 n, SpineDataset *dataset,
 								 const char *raw, int raw_length, TimestampTz not_after);
-extern void spine_submission_finish(SpineSubmission * submission);
-extern const SpineSubmissionEntry *spine_submission_entry(const SpineSubmission * submission);
+extern void spine_submission_finish(SpineSubmission *submission);
+extern const SpineSubmissionEntry *spine_submission_entry(const SpineSubmission *submission);
 
 /* Writes the entry, with the text of the submission if it is given. */
 extern void spine_submission_record(const SpineSubmissionEntry *entry, text *raw);

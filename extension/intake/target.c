@@ -31,13 +31,13 @@ spine_keys_create(MemoryContext context)
 }
 
 void
-spine_keys_add(SpineKeySet * keys, uint64 key)
+spine_keys_add(SpineKeySet *keys, uint64 key)
 {
 	hash_search(keys->keys, &key, HASH_ENTER, NULL);
 }
 
 bool
-spine_keys_has(SpineKeySet * keys, uint64 key)
+spine_keys_has(SpineKeySet *keys, uint64 key)
 {
 	return hash_search(keys->keys, &key, HASH_FIND, NULL) != NULL;
 }

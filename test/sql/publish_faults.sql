@@ -4,7 +4,7 @@
 \set faulty `cat :source/test/datasets/faulty.json`
 \set faulty_list `cat :source/test/datasets/faulty.txt`
 \set maternity `cat :source/datasets/maternity-2.0.json`
-SELECT plan(282);
+SELECT plan(284);
 
 -- ---------------------------------------------------------------- without a store
 

@@ -1,7 +1,7 @@
 -- What was rejected: kept, seen, run again, released, discarded; what is kept of submissions, and how long; the sandbox.
 \ir setup.psql
 \ir as_role.psql
-SELECT plan(123);
+SELECT plan(127);
 SELECT two_trusts('quarantine'), make_roles('quarantine_second', 'quarantine_operator') \g /dev/null
 \o /dev/null
 SELECT spine.add_system('RYJ', 'Second', 'maternity', 'quarantine_second'), spine.add_member('quarantine_operator', 'RYJ', 'operator');

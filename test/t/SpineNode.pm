@@ -114,6 +114,20 @@ sub conninfo
 	return sprintf("host=%s port=%d dbname=%s user=%s", $self->host, $self->port, DATABASE, $role);
 }
 
+# A server that is not up yet may close psql's input before it is written: that is one more reason to ask again.
+sub poll_query_until
+{
+	my ($self, @query) = @_;
+	for my $try (1 .. 10)
+	{
+		my $answer = eval { $self->SUPER::poll_query_until(@query) };
+		return $answer if $@ eq '';
+		die $@ if $@ !~ /Broken pipe/;
+		sleep 1;
+	}
+	return 0;
+}
+
 # wait_for(QUERY, [EXPECTED, [SECONDS]]): asks until the answer is EXPECTED (t); the
 # milliseconds that took, undef when it did not come.
 sub wait_for
