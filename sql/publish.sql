@@ -1237,7 +1237,7 @@ BEGIN
 	LOOP
 		index_name := concat(left(wanted.name, 45), '_', left(md5(format('%s (%s)', wanted.name, wanted.columns)), 8), '_set');
 		IF to_regclass(format('%I.%I', definition ->> 'name', index_name)) IS NULL THEN
-			EXECUTE format('CREATE INDEX %I ON %I.%I (owner, source_system, %s)',
+			EXECUTE format('CREATE INDEX %I ON %I.%I (%s, source_system, owner)',
 						   index_name, definition ->> 'name', wanted.name, wanted.columns);
 		END IF;
 	END LOOP;

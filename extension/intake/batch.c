@@ -20,16 +20,19 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/queryenvironment.h"
 #include "utils/rel.h"
@@ -42,6 +45,7 @@
 #include "errors.h"
 #include "governance/identity.h"
 #include "intake/intake.h"
+#include "intake/local_time.h"
 #include "intake/plans.h"
 
 #define HASH_SLOTS			2048	/* a power of two above SPINE_BATCH_ROWS */
@@ -50,6 +54,7 @@
 
 typedef struct SpineGroupPlans
 {
+	BlockNumber planned;		/* size of the group's table when they were made */
 	SPIPlanPtr	resolve;
 	SPIPlanPtr	insert;
 	SPIPlanPtr	update;
@@ -94,7 +99,7 @@ typedef struct SpineBatchRow
 	bool		has_episode;
 	pg_uuid_t	episode;
 	bool		has_episode_alias;
-	bool		parent_found;
+	bool		lacks_parent;	/* it belongs to a record that was not sent */
 	bool		has_mother;		/* the parent record's patient, where it is another person */
 	pg_uuid_t	mother;
 	bool		has_mother_episode;
@@ -144,6 +149,7 @@ static SPIPlanPtr plan_alias = NULL;
 static SPIPlanPtr plan_identity_link = NULL;
 static SPIPlanPtr plan_episode_find = NULL;
 static SPIPlanPtr plan_episode_alias = NULL;
+static SPIPlanPtr plan_episode_alias_undo = NULL;
 static SPIPlanPtr plan_episode_insert = NULL;
 static SPIPlanPtr plan_episode_anchor = NULL;
 static SPIPlanPtr plan_episode_part = NULL;
@@ -543,7 +549,9 @@ keys_desc(void)
 /*
  * One row out for each row in: what the system's own identifiers, the parent
  * record and the relationships of the patient tell. $1 owner, $2 system,
- * $3 episode kind, $4 data set, $5 data group.
+ * $3 episode kind, $4 data set, $5 data group. OFFSET makes of each look-up one
+ * by key, whatever the planner believes of a table that was empty when the
+ * plan was made; IS NOT DISTINCT keeps it from the index of the owner.
  */
 static char *
 resolve_query(const SpineGroup *group)
@@ -566,13 +574,16 @@ resolve_query(const SpineGroup *group)
 						   "(SELECT l.to_patient FROM spine.identity_link l WHERE l.from_patient = a.patient_id"
 						   "  AND l.owner = $1 AND l.method = 'nhs_number' AND l.until IS NULL LIMIT 1) "
 						   "FROM spine_keys k "
-						   "LEFT JOIN spine.alias a ON a.owner = $1 AND a.source_system = $2"
-						   " AND a.local_patient_id = k.local_patient "
-						   "LEFT JOIN spine.episode_alias ea ON ea.owner = $1 AND ea.source_system = $2"
-						   " AND ea.kind = $3 AND ea.local_episode_id = k.local_episode ");
+						   "LEFT JOIN LATERAL (SELECT x.patient_id FROM spine.alias x WHERE x.owner = $1 AND x.source_system = $2"
+						   " AND x.local_patient_id = k.local_patient OFFSET 0) a ON true "
+						   "LEFT JOIN LATERAL (SELECT x.patient_id, x.episode_id FROM spine.episode_alias x"
+						   " WHERE x.owner = $1 AND x.source_system = $2"
+						   " AND x.kind = $3 AND x.local_episode_id = k.local_episode OFFSET 0) ea ON true ");
 	if (group->parent != NULL)
 		appendStringInfo(&query,
-						 "LEFT JOIN %s p ON p.owner = $1 AND p.source_system = $2 AND p.local_record_id = k.parent ",
+						 "LEFT JOIN LATERAL (SELECT x.patient_id, x.episode_id, x.record_id, x.event_at FROM %s x"
+						 " WHERE x.owner IS NOT DISTINCT FROM $1 AND x.source_system IS NOT DISTINCT FROM $2"
+						 " AND x.local_record_id = k.parent OFFSET 0) p ON true ",
 						 quote_qualified_identifier(group->dataset->name, group->parent->name));
 	appendStringInfo(&query,
 					 "CROSS JOIN LATERAL (SELECT coalesce(k.patient, a.patient_id, ea.patient_id%s) AS patient) w "
@@ -637,6 +648,7 @@ resolve(SpineBatch *batch)
 		pg_uuid_t	parent_episode;
 		bool		has_parent_patient;
 		bool		has_parent_episode;
+		bool		parent_found;
 		Datum		parent_event;
 
 		row->has_alias = result_uuid(tuple, 2, &row->alias_patient);
@@ -644,7 +656,7 @@ resolve(SpineBatch *batch)
 		row->has_episode = result_uuid(tuple, 4, &row->episode);
 		has_parent_patient = result_uuid(tuple, 5, &parent_patient);
 		has_parent_episode = result_uuid(tuple, 6, &parent_episode);
-		row->parent_found = result_true(tuple, 7);
+		parent_found = result_true(tuple, 7);
 		parent_event = SPI_getbinval(tuple, SPI_tuptable->tupdesc, 8, &isnull);
 		if (row->nulls[ENV_EVENT_AT] && !isnull)
 		{
@@ -697,9 +709,13 @@ resolve(SpineBatch *batch)
 			row->mother_episode = parent_episode;
 		}
 
-		/* the system's own episode number was used for another person before */
-		if (row->has_episode_alias && row->has_patient && !same_uuid(&row->patient, &episode_patient) &&
-			!(row->has_alias && same_uuid(&row->alias_patient, &episode_patient)))
+		row->lacks_parent = row->parent_key != NULL && !parent_found &&
+			(parent_is_patient || (!row->has_patient && row->local_patient_id == NULL));
+
+		/* or the system's own episode number was used for another person before */
+		if (row->lacks_parent ||
+			(row->has_episode_alias && row->has_patient && !same_uuid(&row->patient, &episode_patient) &&
+			 !(row->has_alias && same_uuid(&row->alias_patient, &episode_patient))))
 			row->rejected = true;
 	}
 	SPI_unregister_relation("spine_keys");
@@ -731,6 +747,40 @@ check_numbers(SpineBatch *batch)
 		else
 			row->other_number = !same_uuid(&(*first)->number_patient, &row->number_patient);
 		row->rejected = row->other_number;
+	}
+}
+
+/* As far as two records of the batch tell it themselves. */
+static bool
+same_person(const SpineBatchRow *a, const SpineBatchRow *b)
+{
+	return (a->local_patient_id != NULL && b->local_patient_id != NULL &&
+			strcmp(a->local_patient_id, b->local_patient_id) == 0) ||
+		(a->has_patient && b->has_patient && same_uuid(&a->patient, &b->patient));
+}
+
+/*
+ * Nor can its number of an episode come with two persons. Asked before anything
+ * is inserted: what is rejected must leave nothing by which others are told.
+ */
+static void
+check_episode_numbers(SpineBatch *batch)
+{
+	SpineBatchRow **numbered = palloc0(sizeof(SpineBatchRow *) * HASH_SLOTS);
+
+	for (int i = 0; i < batch->nrows; i++)
+	{
+		SpineBatchRow *row = &batch->rows[i];
+		SpineBatchRow **first;
+
+		if (row->rejected || row->local_episode_id == NULL || row->has_episode_alias ||
+			(!row->has_patient && row->local_patient_id == NULL))
+			continue;
+		first = find_row(batch, numbered, hash_text(row->local_episode_id), row, same_local_episode);
+		if (*first == NULL)
+			*first = row;
+		else
+			row->rejected = !same_person(*first, row);
 	}
 }
 
@@ -853,7 +903,7 @@ find_episodes(SpineBatch *batch)
 		no_anchor[n] = !row->has_anchor;
 		no_event[n] = row->nulls[ENV_EVENT_AT];
 		events[n] = no_event[n] ? (Datum) 0 :
-			DateADTGetDatum((DateADT) (DatumGetTimestampTz(row->values[ENV_EVENT_AT]) / USECS_PER_DAY));
+			DateADTGetDatum(spine_local_date(DatumGetTimestampTz(row->values[ENV_EVENT_AT])));
 		n++;
 	}
 	if (n == 0)
@@ -922,8 +972,6 @@ create_episodes(SpineBatch *batch)
 			{
 				row->has_episode = row->has_episode_alias = true;
 				row->episode = (*first)->episode;
-				if (!same_uuid(&(*first)->patient, &row->patient))
-					row->rejected = true;
 				continue;
 			}
 			*first = row;
@@ -961,7 +1009,15 @@ create_episodes(SpineBatch *batch)
 						   "INSERT INTO spine.episode_alias (owner, source_system, kind, local_episode_id, patient_id, episode_id)"
 						   " SELECT $1, $2, $3, x.l, x.p, x.e FROM unnest($4, $5, $6) AS x(l, p, e) ON CONFLICT DO NOTHING",
 						   6, alias_types, args) != nnamed)
+		{
+			/* the next attempt must not find numbers of episodes that this one has not opened */
+			for (int i = 0; i < nopened; i++)
+				ids[i] = UUIDPGetDatum(&opened[i]->episode);
+			args[0] = spine_array(ids, nopened, UUIDOID);
+			spine_plan_run(&plan_episode_alias_undo,
+						   "DELETE FROM spine.episode_alias a WHERE a.episode_id = ANY ($1)", 1, types, args);
 			return false;
+		}
 	}
 	if (nopened > 0)
 	{
@@ -1215,6 +1271,7 @@ settle_subjects(SpineBatch *batch)
 			batch->rows[i].rejected = batch->rows[i].broken;
 		resolve(batch);
 		check_numbers(batch);
+		check_episode_numbers(batch);
 		settled = create_aliases(batch);
 		if (settled && group->episode_kind != NULL)
 		{
@@ -1237,14 +1294,13 @@ settle_subjects(SpineBatch *batch)
 		if (row->other_number)
 			reject(row, "identity.conflict", "nhs_number",
 				   "local_patient_id was sent with another NHS number before; a system's number belongs to one person");
-		else if (row->rejected)
-			reject(row, "identity.conflict", "local_episode_id",
-				   "local_episode_id was sent for another person before; an episode belongs to one person");
-		else if (row->parent_key != NULL && !row->parent_found &&
-				 (!row->has_patient || group->parent->subject_is_baby == group->subject_is_baby))
+		else if (row->lacks_parent)
 			reject(row, "parent.unknown", group->items[group->parent_item].name,
 				   psprintf("%s names a record of %s that was not sent; send that record first",
 							group->items[group->parent_item].name, group->parent->name));
+		else if (row->rejected)
+			reject(row, "identity.conflict", "local_episode_id",
+				   "local_episode_id was sent for another person before; an episode belongs to one person");
 		else if (!row->has_patient)
 			reject(row, "identity.missing", NULL,
 				   "nothing in the record leads to a person; send nhs_number or local_patient_id");
@@ -1358,8 +1414,9 @@ append_match(StringInfo query, const SpineGroup *group, const SpineRule *rule, c
 {
 	const SpineTarget *target = &rule->other->targets[rule->target];
 
+	/* no index can be used for these but together with the items: one of the owner would read all he has */
 	if (by_column)
-		appendStringInfo(query, "%s.owner = $1 AND %s.source_system = $2", other, other);
+		appendStringInfo(query, "%s.owner IS NOT DISTINCT FROM $1 AND %s.source_system IS NOT DISTINCT FROM $2", other, other);
 	else
 		appendStringInfoString(query, "true");
 	for (int i = 0; i < rule->nitems; i++)
@@ -1390,20 +1447,26 @@ stored_query(const SpineGroup *group, const SpineRule *rule)
 			append_present(&query, group, rule, "r");
 			appendStringInfo(&query, " AND NOT EXISTS (SELECT FROM %s t WHERE ", table);
 			append_match(&query, group, rule, "t", true);
-			appendStringInfoChar(&query, ')');
+			appendStringInfoString(&query, " OFFSET 0)");
 			break;
 		case RULE_RELATED:
-			appendStringInfo(&query, "SELECT DISTINCT r.spine_n FROM spine_rows r JOIN %s t ON ", table);
-			append_match(&query, group, rule, "t", true);
-			appendStringInfoString(&query, " AND t.record_id <> r.record_id CROSS JOIN LATERAL (SELECT ");
+
+			/*
+			 * OFFSET keeps the planner from the other table's side, which it takes for short
+			 * before it is analyzed
+			 */
+			appendStringInfoString(&query, "SELECT DISTINCT r.spine_n FROM spine_rows r CROSS JOIN LATERAL (SELECT ");
 			append_items(&query, other, "t", true);
-			appendStringInfoString(&query, ") AS other WHERE NOT ");
+			appendStringInfo(&query, " FROM %s t WHERE ", table);
+			append_match(&query, group, rule, "t", true);
+			appendStringInfoString(&query, " AND t.record_id <> r.record_id OFFSET 0) AS other WHERE NOT ");
 			append_expression(&query, group, "r", false, rule->expression);
 			break;
 		case RULE_UNIQUE:
 			appendStringInfoString(&query, "SELECT r.spine_n FROM spine_rows r");
 			append_present(&query, group, rule, "r");
-			appendStringInfo(&query, " AND EXISTS (SELECT FROM %s t WHERE t.owner = $1 AND t.source_system = $2"
+			appendStringInfo(&query, " AND EXISTS (SELECT FROM %s t WHERE t.owner IS NOT DISTINCT FROM $1"
+							 " AND t.source_system IS NOT DISTINCT FROM $2"
 							 " AND t.record_id <> r.record_id", table);
 			for (int i = 0; i < rule->nitems; i++)
 				appendStringInfo(&query, " AND t.%s = r.%s", table_column(group, ENV_COLUMNS + rule->items[i]),
@@ -1413,7 +1476,7 @@ stored_query(const SpineGroup *group, const SpineRule *rule)
 				appendStringInfoString(&query, " AND ");
 				append_expression(&query, group, "t", true, rule->when);
 			}
-			appendStringInfoChar(&query, ')');
+			appendStringInfoString(&query, " OFFSET 0)");
 			break;
 		default:
 			elog(ERROR, "rule \"%s\" does not look at other records", rule->id);
@@ -1546,18 +1609,11 @@ ask_set_rules(SpineBatch *batch, int count, SpineRule *volatile *present)
 {
 	static const Oid types[2] = {TEXTOID, TEXTOID};
 	SpineGroup *group = batch->group;
-	int			guc_level = NewGUCNestLevel();
+	int			guc_level = spine_rules_enter();
 	Datum		args[2];
 
 	args[0] = CStringGetTextDatum(batch->owner);
 	args[1] = CStringGetTextDatum(batch->source_system);
-
-	/*
-	 * expressions use the operators and functions of spine; so do items of its types that are
-	 * compared
-	 */
-	(void) set_config_option("search_path", "pg_catalog, spine, pg_temp",
-							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	for (int i = 0; i < group->nrules; i++)
 	{
 		SpineRule  *rule = &group->rules[i];
@@ -1627,10 +1683,7 @@ ask_set_rules_safely(SpineBatch *batch, int count)
 	if (error == NULL)
 		return true;
 
-	/* the caller's wish to stop is no fault of the rule, nor is what any statement may meet */
-	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION ||
-		ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES ||
-		present == NULL)
+	if (!spine_is_fault_of_rule(error) || present == NULL)
 		ReThrowError(error);
 	for (int i = 0; i < batch->nrows; i++)
 	{
@@ -1921,6 +1974,62 @@ store_findings(SpineBatch *batch)
 				   9, types, args);
 }
 
+/*
+ * Has a table outgrown the plans that were made for it? Until somebody analyzes
+ * it PostgreSQL would keep them, and a join with a table that was empty then
+ * reads all of it for each row.
+ */
+static bool
+outgrown(Oid table, BlockNumber *planned)
+{
+	Relation	relation = table_open(table, AccessShareLock);
+	BlockNumber blocks = RelationGetNumberOfBlocks(relation);
+
+	table_close(relation, NoLock);
+	if (blocks / 4 <= Max(*planned, 4))
+		return false;
+	*planned = blocks;
+	return true;
+}
+
+static void
+forget_plan(SPIPlanPtr *plan)
+{
+	if (*plan != NULL)
+		SPI_freeplan(*plan);
+	*plan = NULL;
+}
+
+/* The plans of the group, and those of others that join, as far as they are still good. */
+static void
+prepare_plans(SpineGroup *group)
+{
+	static BlockNumber episodes_planned = 0;
+	BlockNumber planned = 0;
+
+	if (outgrown(get_relname_relid("episode", get_namespace_oid("spine", false)), &episodes_planned))
+	{
+		forget_plan(&plan_episode_anchor);
+		forget_plan(&plan_episode_part);
+		forget_plan(&plan_episode_same);
+	}
+	if (group->plans != NULL && outgrown(group->table, &group->plans->planned))
+	{
+		planned = group->plans->planned;
+		spine_plans_free(group);
+	}
+	if (group->plans == NULL)
+	{
+		SpineGroupPlans *plans = MemoryContextAllocZero(group->dataset->context, sizeof(SpineGroupPlans));
+		Size		size = sizeof(SPIPlanPtr) * Max(group->nrules, 1);
+
+		plans->planned = planned;
+		plans->rules = MemoryContextAllocZero(group->dataset->context, size);
+		plans->rules_batch = MemoryContextAllocZero(group->dataset->context, size);
+		group->plans = plans;
+	}
+}
+
 /* Settles and stores the rows; false, with nothing done, where they must be taken one by one. */
 static bool
 store_batch(SpineBatch *batch)
@@ -1937,15 +2046,7 @@ store_batch(SpineBatch *batch)
 	/* what is made below lives as long as the rows */
 	MemoryContextSwitchTo(batch->flush_context);
 
-	if (group->plans == NULL)
-	{
-		SpineGroupPlans *plans = MemoryContextAllocZero(group->dataset->context, sizeof(SpineGroupPlans));
-		Size		size = sizeof(SPIPlanPtr) * Max(group->nrules, 1);
-
-		plans->rules = MemoryContextAllocZero(group->dataset->context, size);
-		plans->rules_batch = MemoryContextAllocZero(group->dataset->context, size);
-		group->plans = plans;
-	}
+	prepare_plans(group);
 	if (batch->nrows > 0 && group->has_set_rules)
 		judged = judge_set_rules(batch);
 	if (batch->nrows > 0 && judged)

@@ -14,6 +14,7 @@
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/elog.h"
+#include "utils/guc.h"
 #include "utils/numeric.h"
 #include "utils/resowner.h"
 
@@ -392,7 +393,47 @@ set_slots(SpineGroup *group, Datum *values, bool *nulls, Datum *header_values, b
 	group->econtext->ecxt_innertuple = header_values != NULL ? group->header_slot : group->no_header_slot;
 }
 
-/* Is the rule asked of this record? May raise. */
+/*
+ * Until the GUC nest level that it returns is left, expressions mean the same
+ * whatever the caller's settings: names are those of PostgreSQL and spine, days
+ * those of the United Kingdom.
+ */
+int
+spine_rules_enter(void)
+{
+	const struct
+	{
+		const char *name;
+		const char *value;
+	}			settings[] = {
+		{"search_path", "pg_catalog, spine, pg_temp"}, {"TimeZone", spine_local_zone_name()}, {"DateStyle", "ISO, DMY"},
+		{"IntervalStyle", "postgres"}, {"extra_float_digits", "1"}, {"transform_null_equals", "off"}
+	};
+	int			guc_level = NewGUCNestLevel();
+
+	for (int i = 0; i < lengthof(settings); i++)
+		(void) set_config_option(settings[i].name, settings[i].value, PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+	return guc_level;
+}
+
+/* Does an error tell of the rule and its record? Others tell of the caller's wish to stop, other sessions, the machine. */
+bool
+spine_is_fault_of_rule(const ErrorData *error)
+{
+	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
+	{
+		case ERRCODE_TRANSACTION_ROLLBACK:
+		case ERRCODE_INSUFFICIENT_RESOURCES:
+		case ERRCODE_OPERATOR_INTERVENTION:
+		case ERRCODE_SYSTEM_ERROR:
+			return false;
+		default:
+			return error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE;
+	}
+}
+
+/* Is the rule asked of this record? May raise. Called within spine_rules_enter(). */
 bool
 spine_rule_is_asked(SpineGroup *group, SpineRule *rule, Datum *values, bool *nulls,
 					Datum *header_values, bool *header_nulls)
@@ -414,6 +455,7 @@ evaluate_rules(SpineRecord *record, const SpineRule *volatile *present)
 {
 	SpineGroup *group = record->group;
 	bool		any = false;
+	int			guc_level = 0;
 
 	for (int i = 0; i < group->nrules; i++)
 	{
@@ -426,6 +468,8 @@ evaluate_rules(SpineRecord *record, const SpineRule *volatile *present)
 	}
 	if (!any)
 		return;
+	if (group->rules_depend)
+		guc_level = spine_rules_enter();
 	set_slots(group, record->values, record->nulls, record->header_values, record->header_nulls);
 	for (int i = 0; i < group->nrules; i++)
 	{
@@ -440,6 +484,8 @@ evaluate_rules(SpineRecord *record, const SpineRule *volatile *present)
 		if (!isnull && !DatumGetBool(holds))
 			spine_record_finding(record, rule->id, rule->severity, rule->item, "%s", rule->message);
 	}
+	if (guc_level > 0)
+		AtEOXact_GUC(true, guc_level);
 }
 
 /* Is the organisation that the item names open on the day that the rule asks about? */
@@ -460,7 +506,7 @@ organisation_is_open(const SpineRecord *record, const SpineRule *rule, const cha
 	else if (!record->nulls[ENV_EVENT_AT])
 		day = spine_local_date(DatumGetTimestampTz(record->values[ENV_EVENT_AT]));
 	else
-		day = GetSQLCurrentDate();
+		day = spine_local_today();
 	return spine_organisation_is_open(&organisation, day);
 }
 
@@ -520,8 +566,7 @@ evaluate_rules_safely(SpineRecord *record)
 		RollbackAndReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
-		/* the caller's wish to stop is no fault of the rule */
-		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION)
+		if (!spine_is_fault_of_rule(error))
 			ReThrowError(error);
 		spine_record_finding(record, "rule.failed", SEVERITY_RECORD, present->item,
 							 "rule %s could not be evaluated on this record (%s); tell the publisher of the data set",

@@ -823,15 +823,14 @@ spine_rule_compile(SpineGroup *group, SpineRule *rule)
 	/* a subtransaction that fails takes it along */
 	MemoryContext work = AllocSetContextCreate(CurTransactionContext, "spine rule", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(work);
+	MemoryContext kept;
 	ParseState *pstate = make_parsestate(NULL);
-	int			guc_level = NewGUCNestLevel();
+	int			guc_level = spine_rules_enter();
 	List	   *parsed;
 	SelectStmt *select;
 	Node	   *expression;
 	Expr	   *planned;
 
-	(void) set_config_option("search_path", "pg_catalog, spine, pg_temp",
-							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	parsed = raw_parser(psprintf("SELECT (%s)", text), RAW_PARSE_DEFAULT);
 	select = castNode(SelectStmt, linitial_node(RawStmt, parsed)->stmt);
 	pstate->p_post_columnref_hook = rule_column;
@@ -842,8 +841,10 @@ spine_rule_compile(SpineGroup *group, SpineRule *rule)
 	assign_expr_collations(pstate, expression);
 	planned = expression_planner((Expr *) expression);
 
+	if (contain_mutable_functions((Node *) planned))
+		group->rules_depend = true;
+
 	MemoryContextSwitchTo(group->dataset->context);
-	rule->state = ExecInitExpr(copyObject(planned), NULL);
 	if (group->econtext == NULL)
 	{
 		group->slot = MakeSingleTupleTableSlot(group->desc, &TTSOpsVirtual);
@@ -855,6 +856,15 @@ spine_rule_compile(SpineGroup *group, SpineRule *rule)
 		}
 		group->econtext = CreateStandaloneExprContext();
 	}
+
+	/*
+	 * this raises where the caller may not call a function: the data set must not grow by each
+	 * try
+	 */
+	kept = AllocSetContextCreate(work, "spine rule", ALLOCSET_SMALL_SIZES);
+	MemoryContextSwitchTo(kept);
+	rule->state = ExecInitExpr(copyObject(planned), NULL);
+	MemoryContextSetParent(kept, group->dataset->context);
 	MemoryContextSwitchTo(old);
 	AtEOXact_GUC(true, guc_level);
 	MemoryContextDelete(work);

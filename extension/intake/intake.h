@@ -191,6 +191,7 @@ typedef struct SpineGroup
 	SpineAnchor *anchors;
 	int			nrules;
 	SpineRule  *rules;
+	bool		rules_depend;	/* some of those compiled so far on settings such as TimeZone */
 	bool		has_set_rules;	/* rules that look at other records */
 	bool		set_rules_may_raise;	/* some of them by an expression */
 	int			ntargets;
@@ -307,6 +308,8 @@ extern void spine_record_finding(SpineRecord *record, const char *rule, SpineSev
 								 const char *item, const char *format,...) pg_attribute_printf(5, 6);
 extern bool spine_record_has_finding(const SpineRecord *record, const char *item);
 extern void spine_check_record(SpineRecord *record);
+extern int	spine_rules_enter(void);
+extern bool spine_is_fault_of_rule(const ErrorData *error);
 extern bool spine_rule_is_asked(SpineGroup *group, SpineRule *rule, Datum *values, bool *nulls,
 								Datum *header_values, bool *header_nulls);
 

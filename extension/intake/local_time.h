@@ -15,4 +15,10 @@ extern TimestampTz spine_local_timestamp(DateADT date, TimeADT time);
 /* The day in the United Kingdom of an instant. */
 extern DateADT spine_local_date(TimestampTz instant);
 
+/* That of the present transaction. */
+extern DateADT spine_local_today(void);
+
+/* The zone's name, as TimeZone takes it. */
+extern const char *spine_local_zone_name(void);
+
 #endif							/* SPINE_LOCAL_TIME_H */

@@ -1064,12 +1064,14 @@ store_stage(SpineSubmission *submission, Stage *stage)
 	ExecDropSingleTupleTableSlot(slot);
 }
 
-/* Rules that ask how many. */
+/* Rules that ask how many. What is run again is a few records of what was judged by that when it came. */
 static void
 judge_counts(SpineSubmission *submission)
 {
 	ListCell   *cell;
 
+	if (submission->entry.door == DOOR_RESUBMIT)
+		return;
 	foreach(cell, submission->parts)
 	{
 		Part	   *part = lfirst(cell);
@@ -1101,8 +1103,11 @@ refuse_all(SpineSubmission *submission)
 {
 	MemoryContext context = submission->record_context;
 	MemoryContext old = CurrentMemoryContext;
+	HTAB	   *own_findings = submission->own_findings;
 	ListCell   *cell;
 
+	/* no more are kept */
+	submission->own_findings = NULL;
 	submission->entry.refused = submission->refused->id;
 	foreach(cell, submission->parts)
 	{
@@ -1125,8 +1130,7 @@ refuse_all(SpineSubmission *submission)
 				CHECK_FOR_INTERRUPTS();
 				MemoryContextSwitchTo(context);
 				read_staged(&record, stage->group, slot, context);
-				own = submission->own_findings == NULL ? NULL :
-					hash_search(submission->own_findings, &record.n, HASH_FIND, NULL);
+				own = own_findings == NULL ? NULL : hash_search(own_findings, &record.n, HASH_FIND, NULL);
 				if (own != NULL)
 					record.findings = spine_findings_unpack(own->packed);
 				reject_staged(submission, &record,

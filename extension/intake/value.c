@@ -11,6 +11,7 @@
 
 #include <math.h>
 
+#include "access/xact.h"
 #include "datatype/timestamp.h"
 #include "fmgr.h"
 #include "pgtime.h"
@@ -99,6 +100,18 @@ spine_local_date(TimestampTz instant)
 	if (timestamp2tm(instant, &offset, &tm, &fraction, NULL, local_zone()) != 0)
 		elog(ERROR, "a timestamp is out of range");
 	return date2j(tm.tm_year, tm.tm_mon, tm.tm_mday) - POSTGRES_EPOCH_JDATE;
+}
+
+DateADT
+spine_local_today(void)
+{
+	return spine_local_date(GetCurrentTransactionStartTimestamp());
+}
+
+const char *
+spine_local_zone_name(void)
+{
+	return pg_get_timezone_name(local_zone());
 }
 
 /* HH:MM, HH:MM:SS or HH:MM:SS.f up to six places; *used is how much was read */
@@ -411,9 +424,11 @@ spine_value_text(SpineItemType type, Datum value)
 		case ITEM_TIME:
 			{
 				int			seconds = (int) (DatumGetTimeADT(value) / USECS_PER_SEC);
+				int			micros = (int) (DatumGetTimeADT(value) % USECS_PER_SEC);
 
-				return psprintf("%02d:%02d:%02d", seconds / SECS_PER_HOUR,
-								seconds / SECS_PER_MINUTE % MINS_PER_HOUR, seconds % SECS_PER_MINUTE);
+				return psprintf("%02d:%02d:%02d%s", seconds / SECS_PER_HOUR,
+								seconds / SECS_PER_MINUTE % MINS_PER_HOUR, seconds % SECS_PER_MINUTE,
+								micros == 0 ? "" : psprintf(".%06d", micros));
 			}
 		case ITEM_TIMESTAMP:
 			{

@@ -238,7 +238,7 @@ SELECT results_eq($$ SELECT position, item, column_name FROM spine.data_items WH
 
 SELECT set_eq($$ SELECT indexname::text, indexdef FROM pg_indexes WHERE schemaname = 'feeding' AND indexname ~ '_set$' $$,
 	$$ SELECT t || '_' || left(md5(t || ' (' || c || ')'), 8) || '_set' AS name,
-			  'CREATE INDEX ' || t || '_' || left(md5(t || ' (' || c || ')'), 8) || '_set ON feeding.' || t || ' USING btree (owner, source_system, ' || c || ')' AS definition
+			  'CREATE INDEX ' || t || '_' || left(md5(t || ' (' || c || ')'), 8) || '_set ON feeding.' || t || ' USING btree (' || c || ', source_system, owner)' AS definition
 		 FROM (VALUES ('small_baby', 'born_on, number_of_baby'), ('feed', 'fed_on, unit_number')) AS x (t, c) $$,
 	'rules of both versions share the indexes by which they look others up; who is looked up by a key of one item needs none');
 
