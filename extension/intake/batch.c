@@ -1414,7 +1414,10 @@ append_match(StringInfo query, const SpineGroup *group, const SpineRule *rule, c
 {
 	const SpineTarget *target = &rule->other->targets[rule->target];
 
-	/* no index can be used for these but together with the items: one of the owner would read all he has */
+	/*
+	 * no index can be used for these but together with the items: one of the owner would read all
+	 * he has
+	 */
 	if (by_column)
 		appendStringInfo(query, "%s.owner IS NOT DISTINCT FROM $1 AND %s.source_system IS NOT DISTINCT FROM $2", other, other);
 	else

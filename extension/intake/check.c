@@ -8,6 +8,8 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "executor/executor.h"
 #include "mb/pg_wchar.h"
@@ -26,6 +28,9 @@
 #define LOCAL_ID_MAX		100 /* characters in a supplier's own identifier */
 #define KEY_ID_MAX			500 /* in one made of key items: more would not fit into an index */
 #define FINDINGS_MAX		1000	/* that are told of one record */
+#define WIDE_GROUP			200 /* items from which on a row may be too large for a page */
+#define ROW_OVERHEAD		800 /* bytes of a row beside its items: the envelope, with long
+								 * identifiers */
 
 void
 spine_record_init(SpineRecord *record, SpineGroup *group, MemoryContext context)
@@ -590,6 +595,33 @@ check_rules(SpineRecord *record)
 		evaluate_rules(record, &present);
 }
 
+/* A row must fit on a page, of a long value at least its pointer. */
+static void
+check_size(SpineRecord *record)
+{
+	SpineGroup *group = record->group;
+	Size		size = ROW_OVERHEAD + group->nitems / 8;
+
+	for (int i = 0; i < group->nitems; i++)
+	{
+		Datum		value = record->values[ENV_COLUMNS + i];
+
+		if (record->nulls[ENV_COLUMNS + i])
+			continue;
+		if (group->items[i].type_len > 0)
+			size += MAXALIGN(group->items[i].type_len);
+		else
+		{
+			Size		length = VARSIZE_ANY_EXHDR(DatumGetPointer(value)) + VARHDRSZ_SHORT;
+
+			size += length > MAXALIGN(TOAST_POINTER_SIZE) ? TOAST_POINTER_SIZE : length;
+		}
+	}
+	if (size > MaxHeapTupleSize)
+		spine_record_finding(record, "record.too_large", SEVERITY_RECORD, NULL,
+							 "the record has more values than a row can hold; send fewer items");
+}
+
 /*
  * Judges the record. A door has set items and envelope identifiers and may
  * have added findings of its own (a malformed value stands as no value).
@@ -636,6 +668,8 @@ spine_check_record(SpineRecord *record)
 			check_range(record, item, value);
 	}
 	settle_times(record);
+	if (group->nitems > WIDE_GROUP)
+		check_size(record);
 	check_rules(record);
 	if (record->untold > 0)
 		record->findings = lappend(record->findings,

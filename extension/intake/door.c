@@ -99,13 +99,16 @@ tell_line_number(void *arg)
 /*
  * COPY tells the text of its present line with whatever is raised, a cancel
  * between two rows too: into the server's log. From the first row on it tells
- * the number alone.
+ * the number alone. Tells whether a COPY it is that runs the trigger.
  */
-void
+bool
 spine_statement_hide_lines(void)
 {
-	if (error_context_stack != NULL && error_context_stack->callback == CopyFromErrorCallback)
+	if (error_context_stack == NULL)
+		return false;
+	if (error_context_stack->callback == CopyFromErrorCallback)
 		error_context_stack->callback = tell_line_number;
+	return error_context_stack->callback == tell_line_number;
 }
 
 void

@@ -35,7 +35,7 @@ extern SpineStatement *spine_statement_find(Oid view);
 extern void spine_statement_close(SpineStatement *statement);
 
 /* In a row's trigger: keeps the lines of a COPY out of errors. */
-extern void spine_statement_hide_lines(void);
+extern bool spine_statement_hide_lines(void);
 
 /* At the end of a COPY, tells its client what became of the records. */
 extern void spine_statement_notice(const int64 *counts);

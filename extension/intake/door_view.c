@@ -47,6 +47,7 @@ typedef struct OpenBatch
 	int64		row_number;
 	bool		storing;		/* what the batch holds: rows, or ids of rows to delete */
 	bool		deleting;
+	HeapTuple	nothing;		/* a row of nulls */
 } OpenBatch;
 
 PG_FUNCTION_INFO_V1(spine_intake_statement);
@@ -61,6 +62,7 @@ open_batch(TriggerData *trigdata)
 	SpineStatement *statement;
 	MemoryContext old;
 	OpenBatch  *open;
+	bool	   *nulls;
 
 	if (trigger->tgnargs != 3)
 		elog(ERROR, "trigger \"%s\" needs data set, version and group", trigger->tgname);
@@ -86,6 +88,9 @@ open_batch(TriggerData *trigdata)
 	open->entry.version = open->group->dataset->version;
 	open->entry.data_group = open->group->name;
 	spine_identity_uuid_v7(&open->entry.id);
+	nulls = palloc(sizeof(bool) * desc->natts);
+	memset(nulls, true, sizeof(bool) * desc->natts);
+	open->nothing = heap_form_tuple(desc, palloc0(sizeof(Datum) * desc->natts), nulls);
 
 	open->columns = palloc(sizeof(int) * desc->natts);
 	for (int i = 0; i < desc->natts; i++)
@@ -299,7 +304,7 @@ view_column(const OpenBatch *open, TupleDesc desc, int wanted)
 
 /* Takes one row in; returns the row as RETURNING shows it. */
 static HeapTuple
-take_row(TriggerData *trigdata)
+take_row(TriggerData *trigdata, bool is_copy)
 {
 	TupleDesc	desc;
 	SpineStatement *statement;
@@ -369,13 +374,19 @@ take_row(TriggerData *trigdata)
 		MemoryContextSwitchTo(old);
 		open->row_number--;
 		spine_batch_flush(open->batch, strict_verdict, open);
-		return take_row(trigdata);
+		return take_row(trigdata, is_copy);
 	}
 	spine_batch_add(open->batch, &record, &record_id);
 	open->storing = true;
 	MemoryContextSwitchTo(old);
 
-	/* RETURNING shows what spine has set so far; patient and episode come with the batch */
+	/*
+	 * RETURNING shows what spine has set so far; patient and episode come with the batch. COPY
+	 * shows nothing.
+	 */
+	if (is_copy)
+		tuple = open->nothing;
+	else
 	{
 		int			at[ENV_COLUMNS];
 		Datum		set[ENV_COLUMNS];
@@ -402,15 +413,16 @@ spine_intake_row(PG_FUNCTION_ARGS)
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	ErrorContextCallback *context = error_context_stack;
 	HeapTuple	tuple;
+	bool		is_copy;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_INSTEAD(trigdata->tg_event))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("spine.intake_row() is an INSTEAD OF trigger of spine's views")));
 
-	spine_statement_hide_lines();
+	is_copy = spine_statement_hide_lines();
 	error_context_stack = NULL;
-	tuple = take_row(trigdata);
+	tuple = take_row(trigdata, is_copy);
 	error_context_stack = context;
 	return PointerGetDatum(tuple);
 }

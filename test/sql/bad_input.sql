@@ -1,6 +1,6 @@
 -- Whatever is sent, at each tolerant door: a coded error or a finding, and nobody's data in what is said of it.
 \ir setup.psql
-SELECT plan(435);
+SELECT plan(436);
 CREATE ROLE bad_input_system;
 \o /dev/null
 SELECT spine.add_system('RYJ', 'Elm', 'maternity', 'bad_input_system');
@@ -236,6 +236,22 @@ SELECT is((SELECT count(*) FROM spine.rejection), (SELECT sum(rejected) FROM spi
 SELECT is(md5(tried('text', document(VARIADIC (SELECT array_agg('7'::text) FROM generate_series(1, 5000))))), md5(substr(repeat(', rejected record.malformed', 5000), 3)), 'five thousand records that are none');
 SELECT is(tried('validate', document(VARIADIC (SELECT array_agg(entry((SELECT string_agg(format(', "u%s": 1', i), '') FROM generate_series(1, 1000) i) || ', "amount": "x"', 'f' || n)) FROM generate_series(1, 50) n))) ~ '^rejected item.unknown@u1 ', true, 'fifty thousand findings');
 SELECT throws_ok($$ INSERT INTO spine.inbox SELECT * FROM (SELECT '{}', '{}') x $$, '42601', NULL, 'a second column');
+
+-- more values than a row can hold
+SELECT spine.publish_dataset(jsonb_build_object('name', 'wide', 'version', '1.0', 'title', 'T', 'description', 'D', 'source', 'S', 'mandation', 'M',
+	'groups', jsonb_build_array(jsonb_build_object('name', 'sheet', 'title', 'T', 'description', 'D', 'subject', 'none', 'key', '["i1"]'::jsonb,
+		'items', (SELECT jsonb_agg(jsonb_build_object('name', 'i' || i, 'title', 'T', 'type', 'text', 'status', 'O', 'class', 'clinical')) FROM generate_series(1, 1500) i))))) \g /dev/null
+CREATE FUNCTION sheet(items integer, length integer) RETURNS jsonb LANGUAGE sql AS $$
+	SELECT jsonb_build_object('group', 'sheet', 'data', (SELECT jsonb_object_agg('i' || i, left(items || repeat('x', length), length)) FROM generate_series(1, items) i))
+$$;
+CREATE TABLE sheets AS SELECT jsonb_build_object('dataset', 'wide', 'version', '1.0', 'records',
+	jsonb_build_array(sheet(1500, 3), sheet(500, 20), sheet(300, 200), sheet(2, 200)))::text AS document;
+GRANT SELECT ON sheets TO bad_input_system;
+SET ROLE bad_input_system;
+CREATE TEMP TABLE wide AS SELECT s.n, s.outcome, s.findings #>> '{0,rule}' AS rule FROM sheets, spine.submit(document) s;
+RESET ROLE;
+SELECT results_eq('SELECT * FROM wide ORDER BY n', $$ VALUES (1, 'accepted', NULL), (2, 'rejected', 'record.too_large'), (3, 'accepted', NULL), (4, 'accepted', NULL) $$,
+	'too many values cost their record alone');
 
 -- nobody's data is in what was said. Names of items that are unknown are told to who sent them.
 

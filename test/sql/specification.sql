@@ -113,7 +113,7 @@ SELECT set_eq(
 SELECT set_eq(
 	$$ SELECT DISTINCT jsonb_build_array(m[1])::text FROM pg_ls_dir(current_setting('specification.source') || '/extension/intake') f,
 			regexp_matches(pg_read_file(current_setting('specification.source') || '/extension/intake/' || f),
-						   '"((?:item|identity|parent|group|record|rule|file|finding)\.[a-z]+)"', 'g') m WHERE f LIKE '%.c' $$,
+						   '"((?:item|identity|parent|group|record|rule|file|finding|dataset)\.[a-z_]+)"', 'g') m WHERE f LIKE '%.c' $$,
 	$$ SELECT jsonb_build_array(rule)::text FROM spine.finding_rules() $$,
 	'the rules that every group has are those that intake tells');
 SELECT set_eq(
