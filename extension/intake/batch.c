@@ -135,6 +135,7 @@ struct SpineBatch
 	SpineBatchRow *by_local_id[HASH_SLOTS];
 	int			ndeletes;
 	pg_uuid_t  *deletes;
+	int64		ndeleted;		/* rows that were there to delete, of all flushes */
 
 	/* how records are looked for that were sent before; open from the first row to the flush */
 	Relation	table;
@@ -230,6 +231,13 @@ int
 spine_batch_count(const SpineBatch *batch)
 {
 	return batch->nrows + batch->ndeletes;
+}
+
+/* How many rows it has deleted: another session may have been first. */
+int64
+spine_batch_deleted(const SpineBatch *batch)
+{
+	return batch->ndeleted;
 }
 
 /* Must it be flushed before anything is added? Large records fill it too. */
@@ -1893,11 +1901,12 @@ delete_rows(SpineBatch *batch)
 	args[0] = spine_array(ids, batch->ndeletes, UUIDOID);
 	args[1] = CStringGetTextDatum(batch->owner);
 	args[2] = CStringGetTextDatum(batch->source_system);
-	spine_plan_run(&group->plans->delete,
-				   group->plans->delete == NULL ?
-				   psprintf("DELETE FROM %s t WHERE t.record_id = ANY ($1) AND t.owner = $2 AND t.source_system = $3",
-							quote_qualified_identifier(group->dataset->name, group->name)) : NULL,
-				   3, types, args);
+	batch->ndeleted +=
+		spine_plan_run(&group->plans->delete,
+					   group->plans->delete == NULL ?
+					   psprintf("DELETE FROM %s t WHERE t.record_id = ANY ($1) AND t.owner = $2 AND t.source_system = $3",
+								quote_qualified_identifier(group->dataset->name, group->name)) : NULL,
+					   3, types, args);
 	spine_plan_run(&plan_finding_delete, "DELETE FROM spine.finding f WHERE f.record_id = ANY ($1)", 1, types, args);
 }
 

@@ -9,6 +9,7 @@
 #include "commands/copyfrom_internal.h"
 #include "tcop/cmdtag.h"
 #include "tcop/pquery.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
 #include "intake/door.h"
@@ -19,6 +20,16 @@ static SpineStatement *statements = NULL;
 static void
 forget_at_end(XactEvent event, void *arg)
 {
+	/*
+	 * who takes the first rows of INSERT ... RETURNING alone ends it before the last ones are
+	 * stored
+	 */
+	if (statements != NULL && (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
+				 errmsg("a statement at view \"%s\" was not run to its end", get_rel_name(statements->view)),
+				 errhint("Fetch all rows that it returns.")));
+
 	/* the memory goes with the transaction's */
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
 		statements = NULL;

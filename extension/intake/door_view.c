@@ -176,6 +176,7 @@ close_batch(SpineStatement *statement)
 	MemoryContext old = MemoryContextSwitchTo(statement->context);
 
 	spine_batch_flush(open->batch, strict_verdict, open);
+	open->entry.deleted = spine_batch_deleted(open->batch);
 	if (open->row_number > 0)
 	{
 		spine_submission_record(&open->entry, NULL);
@@ -348,7 +349,6 @@ take_row(TriggerData *trigdata, bool is_copy)
 	{
 		spine_batch_delete(open->batch,
 						   DatumGetUUIDP(old_values[view_column(open, desc, ENV_RECORD_ID)]));
-		open->entry.deleted++;
 		open->deleting = true;
 		MemoryContextSwitchTo(old);
 		return trigdata->tg_trigtuple;

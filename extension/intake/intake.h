@@ -349,6 +349,7 @@ extern void spine_batch_set_header(SpineBatch *batch, Datum *values, bool *nulls
 extern bool spine_batch_holds(SpineBatch *batch, const SpineRecord *record);
 extern MemoryContext spine_batch_context(SpineBatch *batch);
 extern int	spine_batch_count(const SpineBatch *batch);
+extern int64 spine_batch_deleted(const SpineBatch *batch);
 extern bool spine_batch_full(const SpineBatch *batch);
 extern void spine_batch_add(SpineBatch *batch, const SpineRecord *record, pg_uuid_t *record_id);
 extern void spine_batch_delete(SpineBatch *batch, const pg_uuid_t *record_id);

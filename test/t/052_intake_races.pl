@@ -90,6 +90,16 @@ is($node->sql("SELECT count(*) FROM spine.episode_alias"), '2', 'two numbers of 
 is($node->sql("SELECT count(*) FROM spine.episode e WHERE NOT EXISTS (SELECT FROM raced.visit v WHERE v.episode_id = e.episode_id)"),
 	'0', 'and no episode that no record is of');
 
+# both delete one record
+
+my $delete = "DELETE FROM raced_1_0.visit WHERE visit = '1'";
+is(ask($one, "BEGIN; $delete"), '', 'one session deletes a record');
+say_to($two, $delete);
+$node->wait_for("SELECT count(*) FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted", '1');
+ask($one, 'COMMIT');
+is(heard($two), '', 'the other too');
+is($node->sql("SELECT string_agg(deleted::text, ' ' ORDER BY submission_id) FROM spine.submission WHERE door = 'view'"), '1 0', 'of which one has');
+
 # a rule that has to wait too long for another table
 
 my $publisher = session('postgres');
