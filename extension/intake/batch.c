@@ -607,14 +607,6 @@ resolve_query(const SpineGroup *group)
 }
 
 static void
-put_text(Datum *value, bool *isnull, const char *text)
-{
-	*isnull = text == NULL;
-	if (text != NULL)
-		*value = CStringGetTextDatum(text);
-}
-
-static void
 resolve(SpineBatch *batch)
 {
 	static const Oid types[5] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
@@ -632,9 +624,9 @@ resolve(SpineBatch *batch)
 
 		values[0] = Int32GetDatum(i);
 		values[1] = UUIDPGetDatum(&row->number_patient);
-		put_text(&values[2], &nulls[2], row->local_patient_id);
-		put_text(&values[3], &nulls[3], row->local_episode_id);
-		put_text(&values[4], &nulls[4], row->parent_key);
+		spine_put_text(&values[2], &nulls[2], row->local_patient_id);
+		spine_put_text(&values[3], &nulls[3], row->local_episode_id);
+		spine_put_text(&values[4], &nulls[4], row->parent_key);
 		tuplestore_putvalues(keys, keys_desc(), values, nulls);
 	}
 	spine_register_rows("spine_keys", keys_desc(), keys, batch->nrows);
@@ -1965,7 +1957,7 @@ store_findings(SpineBatch *batch)
 
 			ids[at] = UUIDPGetDatum(&row->record_id);
 			rules[at] = CStringGetTextDatum(finding->rule);
-			put_text(&items[at], &no_item[at], finding->item);
+			spine_put_text(&items[at], &no_item[at], finding->item);
 			no_awaits[at] = finding->awaits == 0;
 			awaits[at] = Int64GetDatum((int64) finding->awaits);
 			messages[at++] = CStringGetTextDatum(finding->message);

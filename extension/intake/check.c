@@ -459,7 +459,6 @@ static void
 evaluate_rules(SpineRecord *record, const SpineRule *volatile *present)
 {
 	SpineGroup *group = record->group;
-	bool		any = false;
 	int			guc_level = 0;
 
 	for (int i = 0; i < group->nrules; i++)
@@ -469,10 +468,7 @@ evaluate_rules(SpineRecord *record, const SpineRule *volatile *present)
 		*present = &group->rules[i];
 		if (group->rules[i].state == NULL)
 			spine_rule_compile(group, &group->rules[i]);
-		any = true;
 	}
-	if (!any)
-		return;
 	if (group->rules_depend)
 		guc_level = spine_rules_enter();
 	set_slots(group, record->values, record->nulls, record->header_values, record->header_nulls);
@@ -589,6 +585,8 @@ check_rules(SpineRecord *record)
 	if (record->group->nrules == 0)
 		return;
 	check_codes_of_organisations(record);
+	if (!record->group->has_expressions)
+		return;
 	if (record->tolerant)
 		evaluate_rules_safely(record);
 	else

@@ -539,6 +539,7 @@ load_rules(SpineDataset *dataset)
 			for (char *code = strtok_r(except, "\n", &rest); code; code = strtok_r(NULL, "\n", &rest))
 				rule->except[rule->nexcept++] = code;
 		}
+		group->has_expressions |= rule->kind == RULE_EXPRESSION;
 		if (rule->kind == RULE_RELATED || rule->kind == RULE_EXISTS || rule->kind == RULE_UNIQUE)
 			load_set_rule(group, rule, tuple);
 		else if (rule->kind == RULE_ORGANISATION || rule->kind == RULE_OWN_CODE)

@@ -192,6 +192,7 @@ typedef struct SpineGroup
 	int			nrules;
 	SpineRule  *rules;
 	bool		rules_depend;	/* some of those compiled so far on settings such as TimeZone */
+	bool		has_expressions;	/* rules of the record's own items */
 	bool		has_set_rules;	/* rules that look at other records */
 	bool		set_rules_may_raise;	/* some of them by an expression */
 	int			ntargets;

@@ -50,6 +50,15 @@ spine_plans_by_index(void)
 		(void) set_config_option(off[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
+/* A text as an argument or a column; NULL as no value. */
+void
+spine_put_text(Datum *value, bool *isnull, const char *text)
+{
+	*isnull = text == NULL;
+	if (text != NULL)
+		*value = CStringGetTextDatum(text);
+}
+
 Datum
 spine_array(Datum *values, int n, Oid type)
 {

@@ -22,6 +22,7 @@ extern uint64 spine_plan_run(SPIPlanPtr *plan, const char *query, int nargs, con
 /* Until the settings are restored, plans are made for indexes and nested loops alone. */
 extern void spine_plans_by_index(void);
 
+extern void spine_put_text(Datum *value, bool *isnull, const char *text);
 extern Datum spine_array(Datum *values, int n, Oid type);
 extern Datum spine_array_with_nulls(Datum *values, bool *nulls, int n, Oid type);
 extern void spine_register_rows(const char *name, TupleDesc desc, Tuplestorestate *rows, int count);

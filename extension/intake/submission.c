@@ -526,14 +526,6 @@ staged_desc(SpineGroup *group)
 }
 
 static void
-put_text(Datum *value, bool *isnull, const char *text)
-{
-	*isnull = text == NULL;
-	if (text != NULL)
-		*value = CStringGetTextDatum(text);
-}
-
-static void
 stage(SpineSubmission *submission, Stage *stage, const SpineRecord *record)
 {
 	int			natts = record->group->desc->natts;
@@ -555,10 +547,10 @@ stage(SpineSubmission *submission, Stage *stage, const SpineRecord *record)
 		values[STAGED_FINDINGS] = spine_findings_pack(record->findings);
 	nulls[STAGED_NHS_NUMBER] = !record->has_nhs_number;
 	values[STAGED_NHS_NUMBER] = Int64GetDatum(record->nhs_number);
-	put_text(&values[STAGED_LOCAL_PATIENT], &nulls[STAGED_LOCAL_PATIENT], record->local_patient_id);
-	put_text(&values[STAGED_LOCAL_EPISODE], &nulls[STAGED_LOCAL_EPISODE], record->local_episode_id);
-	put_text(&values[STAGED_LOCAL_RECORD], &nulls[STAGED_LOCAL_RECORD], record->local_record_id);
-	put_text(&values[STAGED_PARENT], &nulls[STAGED_PARENT], record->parent_key);
+	spine_put_text(&values[STAGED_LOCAL_PATIENT], &nulls[STAGED_LOCAL_PATIENT], record->local_patient_id);
+	spine_put_text(&values[STAGED_LOCAL_EPISODE], &nulls[STAGED_LOCAL_EPISODE], record->local_episode_id);
+	spine_put_text(&values[STAGED_LOCAL_RECORD], &nulls[STAGED_LOCAL_RECORD], record->local_record_id);
+	spine_put_text(&values[STAGED_PARENT], &nulls[STAGED_PARENT], record->parent_key);
 	nulls[STAGED_ANCHOR] = !record->has_anchor;
 	values[STAGED_ANCHOR] = DateADTGetDatum(record->anchor);
 	values[STAGED_NOT_AFTER] = TimestampTzGetDatum(record->not_after);

@@ -57,5 +57,5 @@ SET LOCAL ROLE intake_plans_supplier;
 SELECT is(count(*), 500::bigint, 'corrections') FROM spine.submit(documents('{"group": "booking", "local_patient_id": "M%s", "local_record_id": "P%1$s", "data": {"pregnancy_id": "P%1$s", "antenatal_booking_date": "2025-01-02", "edd_agreed": "2025-08-01"}}'));
 RESET ROLE;
 SELECT matches(most_fetched(), '^few', 'likewise');
-ROLLBACK;
 SELECT * FROM finish();
+ROLLBACK;

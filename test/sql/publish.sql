@@ -90,7 +90,7 @@ SELECT is_empty($$
 			 WHERE x.indrelid = to_regclass(format('%I.%I', l.dataset, l.at_group))
 			   AND (SELECT array_agg(a.attname::text ORDER BY k.n) FROM unnest(x.indkey) WITH ORDINALITY AS k (attnum, n)
 					  JOIN pg_attribute AS a ON a.attrelid = x.indrelid AND a.attnum = k.attnum)
-				   = '{owner,source_system}'::text[] || ARRAY(SELECT i COLLATE "C" FROM unnest(l.items) AS i ORDER BY 1))
+				   = ARRAY(SELECT i COLLATE "C" FROM unnest(l.items) AS i ORDER BY 1) || '{source_system,owner}'::text[])
 	   -- a parent is found by its key, which is its local_record_id
 	   AND NOT EXISTS (SELECT FROM spine.data_groups AS c JOIN spine.data_groups AS g USING (dataset, version)
 						WHERE c.dataset = l.dataset AND c.parent_group = l.at_group AND g.data_group = l.at_group AND g.key = l.items)
