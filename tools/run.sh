@@ -130,7 +130,7 @@ run_demo() {
 run_bench() {
 	PGHOST=$(cluster_sockets) PGPORT=$(pick_port) PGUSER=postgres PGDATABASE=bench
 	export PGHOST PGPORT PGUSER PGDATABASE
-	cluster_create "$SPINE_RUN/bench" "$PGPORT" "wal_level = logical" "max_wal_size = 4GB"
+	cluster_create "$SPINE_RUN/bench" "$PGPORT" "wal_level = logical" "max_wal_size = 16GB" "shared_buffers = 2GB"
 	cluster_start "$SPINE_RUN/bench"
 	node_psql "$PGPORT" -d postgres -c "CREATE DATABASE bench"
 	node_psql "$PGPORT" -d bench -c "SET client_min_messages = warning" -c "CREATE EXTENSION spine CASCADE" \
