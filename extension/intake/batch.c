@@ -364,9 +364,18 @@ static void
 open_probe(SpineBatch *batch)
 {
 	SpineGroup *group = batch->group;
+	char	   *name = psprintf("%s_local", group->name);
+	Oid			index;
 
 	batch->table = table_open(group->table, RowExclusiveLock);
-	batch->index = index_open(group->local_index, RowExclusiveLock);
+	/* by its name now, under the table's lock: REINDEX CONCURRENTLY puts another in its place */
+	index = get_relname_relid(name, RelationGetNamespace(batch->table));
+	if (!OidIsValid(index))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("index \"%s\" of table \"%s.%s\" is missing", name, group->dataset->name, group->name),
+				 errhint("It was dropped by hand. Create it again: UNIQUE (local_record_id, source_system, owner).")));
+	batch->index = index_open(index, RowExclusiveLock);
 	batch->slot = table_slot_create(batch->table, NULL);
 	/* whatever is committed by now; what comes after meets the unique index */
 	batch->snapshot = RegisterSnapshot(GetLatestSnapshot());

@@ -569,9 +569,6 @@ load_table(SpineGroup *group)
 	int			natts = ENV_COLUMNS + group->nitems;
 	Oid			schema = get_namespace_oid(group->dataset->name, false);
 	Relation	table;
-	List	   *indexes;
-	ListCell   *cell;
-	char	   *local_index = psprintf("%s_local", group->name);
 
 	group->desc = CreateTemplateTupleDesc(natts);
 	for (int i = 0; i < ENV_COLUMNS; i++)
@@ -596,20 +593,7 @@ load_table(SpineGroup *group)
 							name, group->dataset->name, group->name),
 					 errhint("The table was changed by hand. Restore the column, or publish the data set again into a new store.")));
 	}
-	indexes = RelationGetIndexList(table);
-	foreach(cell, indexes)
-	{
-		char	   *name = get_rel_name(lfirst_oid(cell));
-
-		if (strcmp(name, local_index) == 0)
-			group->local_index = lfirst_oid(cell);
-	}
 	table_close(table, NoLock);
-	if (!OidIsValid(group->local_index))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("index \"%s\" of table \"%s.%s\" is missing",
-						local_index, group->dataset->name, group->name)));
 	MemoryContextSwitchTo(old);
 }
 

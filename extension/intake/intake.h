@@ -206,7 +206,6 @@ typedef struct SpineGroup
 	TupleDesc	numbered;		/* the same after a row's number; set when first used */
 	TupleDesc	staged;			/* the same after what waits with it; set when first used */
 	Oid			table;
-	Oid			local_index;	/* unique (local_record_id, source_system, owner) */
 	AttrNumber *table_attnums;	/* of each column of desc in the table */
 
 	/* saved plans, made when first needed */

@@ -1,7 +1,7 @@
 -- Intake where it is easily wrong: what a rejected record leaves behind, days and settings of the
 -- session, records that are run again, keys that nearly agree.
 \ir setup.psql
-SELECT plan(36);
+SELECT plan(39);
 CREATE ROLE intake_review_system;
 \o /dev/null
 SELECT spine.add_system('RYJ', 'Elm', 'maternity', 'intake_review_system');
@@ -177,6 +177,23 @@ SELECT is(left(barred(2000), 42), 'rejected rule.failed, rejected rule.failed', 
 SELECT is(kept(), :before::bigint, 'and nothing is left of the tries');
 GRANT EXECUTE ON FUNCTION pg_catalog.ascii(text) TO PUBLIC;
 SELECT is(barred(1), 'accepted', 'allowed, it runs');
+
+-- an index that a DBA made anew is another one
+CREATE FUNCTION woman(id text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	answer text;
+BEGIN
+	SET LOCAL ROLE intake_review_system;
+	SELECT s.outcome INTO answer FROM spine.submit(format('{"dataset": "review", "version": "1.0", "records": [{"group": "woman", "data": {"woman_id": "%s"}}]}', id)) s;
+	RESET ROLE;
+	RETURN answer;
+END
+$$;
+SELECT is(woman('I1'), 'accepted', 'a session that uses an index');
+DROP INDEX review.woman_local;
+SELECT throws_like($$ SELECT woman('I1') $$, 'index "woman_local" of table "review.woman" is missing', 'says that it is gone');
+CREATE UNIQUE INDEX woman_local ON review.woman (local_record_id, source_system, owner);
+SELECT is(woman('I1'), 'unchanged', 'and takes the new one');
 
 DROP OWNED BY intake_review_system;
 DROP ROLE intake_review_system;
