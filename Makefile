@@ -24,6 +24,7 @@ OBJS = \
 	extension/intake/check.o \
 	extension/intake/document.o \
 	extension/intake/plans.o \
+	extension/intake/subtransaction.o \
 	extension/intake/batch.o \
 	extension/intake/submission.o \
 	extension/intake/door.o \

@@ -1,42 +1,31 @@
 -- The examples of a data set: as documents, and run against its rules.
 
-CREATE FUNCTION spine.changed_example(definition jsonb, data_group text, changes jsonb, organisation text) RETURNS jsonb
+CREATE FUNCTION spine.changed_example(sample jsonb, changes jsonb) RETURNS jsonb
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
-	AS $fn$
-	SELECT jsonb_build_object('group', g.body ->> 'name', 'data', jsonb_strip_nulls(
-			coalesce(g.body -> 'example', '{}')
-			-- an organisation's own code is whose system sends
-			|| coalesce((SELECT jsonb_object_agg(r.body -> 'items' ->> 0, organisation)
-						   FROM jsonb_array_elements(g.body -> 'rules') AS r (body)
-						  WHERE r.body ->> 'kind' = 'own_code' AND organisation IS NOT NULL
-							AND g.body -> 'example' ? (r.body -> 'items' ->> 0)), '{}')
-			|| changes))
-	  FROM jsonb_array_elements(definition -> 'groups') AS g (body)
-	 WHERE g.body ->> 'name' = data_group
-	$fn$;
-COMMENT ON FUNCTION spine.changed_example(jsonb, text, jsonb, text) IS
-	'A record of a submission: the example of this group of a definition with changes laid over it, of which null takes an item away.';
+	AS $fn$ SELECT jsonb_set(sample, '{data}', jsonb_strip_nulls((sample -> 'data') || changes)) $fn$;
+COMMENT ON FUNCTION spine.changed_example(jsonb, jsonb) IS
+	'A record with changes laid over its items, of which null takes one away.';
 
-CREATE FUNCTION spine.rule_example(definition jsonb, data_group text, example jsonb, organisation text) RETURNS jsonb
+CREATE FUNCTION spine.rule_example(definition jsonb, samples jsonb, data_group text, example jsonb) RETURNS jsonb
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 	AS $fn$
 	SELECT CASE jsonb_typeof(example)
 		WHEN 'array' THEN
-			(SELECT jsonb_agg(spine.changed_example(definition, e.body ->> 'group', e.body -> 'data', organisation) ORDER BY e.n)
+			(SELECT jsonb_agg(spine.changed_example(samples -> (e.body ->> 'group'), e.body -> 'data') ORDER BY e.n)
 			   FROM jsonb_array_elements(example) WITH ORDINALITY AS e (body, n))
 		ELSE
-			(SELECT jsonb_agg(spine.changed_example(definition, g.body ->> 'name',
-						CASE WHEN g.body ->> 'name' = data_group THEN example ELSE '{}' END, organisation) ORDER BY g.n)
+			(SELECT jsonb_agg(CASE WHEN g.body ->> 'name' = data_group THEN spine.changed_example(samples -> data_group, example)
+								   ELSE samples -> (g.body ->> 'name') END ORDER BY g.n)
 			   FROM jsonb_array_elements(definition -> 'groups') WITH ORDINALITY AS g (body, n)
 			  WHERE g.n <= (SELECT o.n FROM jsonb_array_elements(definition -> 'groups') WITH ORDINALITY AS o (body, n)
 							 WHERE o.body ->> 'name' = data_group)
 				AND (g.body ? 'example' OR g.body ->> 'name' = data_group))
 		END
 	$fn$;
-COMMENT ON FUNCTION spine.rule_example(jsonb, text, jsonb, text) IS
-	'The records of the submission that an example of a rule stands for: changes to its group''s example after the examples of the groups before it, or a list of {group, data}. The last is judged.';
+COMMENT ON FUNCTION spine.rule_example(jsonb, jsonb, text, jsonb) IS
+	'The records of the submission that an example of a rule stands for: changes to its group''s example after the examples of the groups before it, or a list of {group, data}. The last is judged. samples: a record of each group, by its name.';
 
 CREATE FUNCTION spine.example_organisation() RETURNS text
 	LANGUAGE sql STABLE
@@ -50,9 +39,7 @@ CREATE FUNCTION spine.example_document(name text, version text) RETURNS jsonb
 	SET search_path = pg_catalog, pg_temp
 	AS $fn$
 	SELECT jsonb_build_object('dataset', name, 'version', version, 'records',
-			coalesce((SELECT jsonb_agg(spine.changed_example(d.body, g.body ->> 'name', '{}', o.code) ORDER BY g.n)
-						FROM jsonb_array_elements(d.body -> 'groups') WITH ORDINALITY AS g (body, n)
-					   WHERE g.body ? 'example'), '[]'))
+			coalesce((SELECT jsonb_agg(e.sample ORDER BY e.n) FROM spine.example_records(d.body, o.code) AS e WHERE NOT e.made), '[]'))
 	  FROM spine.definition_of(name, version) AS d (body), spine.example_organisation() AS o (code)
 	$fn$;
 COMMENT ON FUNCTION spine.example_document(text, text) IS
@@ -66,8 +53,9 @@ CREATE FUNCTION spine.rule_examples(name text, version text)
 	AS $fn$
 	SELECT g.body ->> 'name', r.body ->> 'id', coalesce(r.body ->> 'kind', 'expression'), e.key,
 		   jsonb_build_object('dataset', name, 'version', version,
-							  'records', spine.rule_example(d.body, g.body ->> 'name', e.value, o.code))
+							  'records', spine.rule_example(d.body, s.samples, g.body ->> 'name', e.value))
 	  FROM spine.definition_of(name, version) AS d (body), spine.example_organisation() AS o (code),
+		   LATERAL (SELECT jsonb_object_agg(x.data_group, x.sample) AS samples FROM spine.example_records(d.body, o.code) AS x) AS s,
 		   jsonb_array_elements(d.body -> 'groups') WITH ORDINALITY AS g (body, n),
 		   jsonb_array_elements(g.body -> 'rules') WITH ORDINALITY AS r (body, n),
 		   jsonb_each(r.body -> 'examples') AS e
@@ -127,12 +115,12 @@ $fn$;
 COMMENT ON FUNCTION spine.example_faults(text, text) IS
 	'Runs the examples of a published version through spine.validate as the system that asks, and tells where they do not show what they are there for: a finding on the examples of the groups together (example groups), a rule that its example passes breaks, or that its example fails does not, or an example passes that is rejected. No row: all do. Nothing is stored. An organisation that an example has as one that is closed must be known here, with its last day. For a system that may write every group. SP003 where there is no such version.';
 
-ALTER FUNCTION spine.changed_example(jsonb, text, jsonb, text) OWNER TO spine_owner;
-ALTER FUNCTION spine.rule_example(jsonb, text, jsonb, text) OWNER TO spine_owner;
+ALTER FUNCTION spine.changed_example(jsonb, jsonb) OWNER TO spine_owner;
+ALTER FUNCTION spine.rule_example(jsonb, jsonb, text, jsonb) OWNER TO spine_owner;
 ALTER FUNCTION spine.example_organisation() OWNER TO spine_owner;
 ALTER FUNCTION spine.example_document(text, text) OWNER TO spine_owner;
 ALTER FUNCTION spine.rule_examples(text, text) OWNER TO spine_owner;
-REVOKE EXECUTE ON FUNCTION spine.changed_example(jsonb, text, jsonb, text), spine.rule_example(jsonb, text, jsonb, text),
+REVOKE EXECUTE ON FUNCTION spine.changed_example(jsonb, jsonb), spine.rule_example(jsonb, jsonb, text, jsonb),
 	spine.example_organisation(), spine.example_document(text, text), spine.rule_examples(text, text),
 	spine.example_faults(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION spine.example_document(text, text), spine.rule_examples(text, text)

@@ -167,7 +167,6 @@ DECLARE
 	neighbour record;
 	month timestamptz;
 	parent text;
-	part text;
 	made integer := 0;
 BEGIN
 	FOR neighbour IN SELECT n.name FROM spine.node n WHERE NOT n.is_self AND n.state <> 'ended' ORDER BY 1
@@ -177,17 +176,11 @@ BEGIN
 		FOR month IN
 			SELECT date_trunc('month', now()) + make_interval(months => i) FROM generate_series(0, 2) i
 		LOOP
-			part := parent || to_char(month, '"_"YYYY"_"MM');
-			CONTINUE WHEN to_regclass(format('spine.%I', part)) IS NOT NULL;
 			BEGIN
-				-- made apart and attached: CREATE ... PARTITION OF would lock out writers
-				EXECUTE format('CREATE TABLE spine.%I (LIKE spine.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', part, parent);
-				EXECUTE format('ALTER TABLE spine.%I ATTACH PARTITION spine.%I FOR VALUES FROM (%L) TO (%L)',
-							   parent, part, month, month + interval '1 month');
-				made := made + 1;
+				made := made + spine.make_month_partition(parent, month)::integer;
 			EXCEPTION
 				WHEN lock_not_available OR check_violation OR deadlock_detected THEN
-					RAISE LOG 'spine: partition % of the ledger not made yet: %', part, SQLERRM;
+					RAISE LOG 'spine: the ledger of % has no partition for % yet: %', neighbour.name, to_char(month, 'YYYY-MM'), SQLERRM;
 			END;
 		END LOOP;
 	END LOOP;

@@ -301,7 +301,6 @@ CREATE FUNCTION spine.make_submission_partitions() RETURNS integer
 DECLARE
 	month timestamptz;
 	parent text;
-	part text;
 	made integer := 0;
 BEGIN
 	FOR month IN SELECT date_trunc('month', now()) + make_interval(months => i) FROM generate_series(0, 2) i
@@ -310,17 +309,7 @@ BEGIN
 		BEGIN
 			FOREACH parent IN ARRAY ARRAY['submission', 'raw_submission', 'inbox_line']
 			LOOP
-				part := parent || to_char(month, '"_"YYYY"_"MM');
-				CONTINUE WHEN to_regclass(format('spine.%I', part)) IS NOT NULL;
-				-- made apart and attached: CREATE ... PARTITION OF would lock out writers
-				EXECUTE format('CREATE TABLE spine.%I (LIKE spine.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING COMPRESSION INCLUDING STORAGE)',
-							   part, parent);
-				-- what came while the month had none
-				EXECUTE format('WITH moved AS (DELETE FROM spine.%I WHERE at >= %L AND at < %L RETURNING *) INSERT INTO spine.%I SELECT * FROM moved',
-							   parent || '_default', month, month + interval '1 month', part);
-				EXECUTE format('ALTER TABLE spine.%I ATTACH PARTITION spine.%I FOR VALUES FROM (%L) TO (%L)',
-							   parent, part, month, month + interval '1 month');
-				made := made + 1;
+				made := made + spine.make_month_partition(parent, month)::integer;
 			END LOOP;
 		EXCEPTION
 			WHEN lock_not_available OR check_violation OR deadlock_detected THEN

@@ -36,7 +36,6 @@
 #include "utils/memutils.h"
 #include "utils/queryenvironment.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
@@ -47,6 +46,7 @@
 #include "intake/intake.h"
 #include "intake/local_time.h"
 #include "intake/plans.h"
+#include "intake/subtransaction.h"
 
 #define HASH_SLOTS			2048	/* a power of two above SPINE_BATCH_ROWS */
 #define RESOLVE_ATTEMPTS	3
@@ -1058,7 +1058,6 @@ set_anchors(SpineBatch *batch)
 	Datum	   *ids = palloc(sizeof(Datum) * batch->nrows);
 	Datum	   *anchors = palloc(sizeof(Datum) * batch->nrows);
 	Datum	   *corrections = palloc(sizeof(Datum) * batch->nrows);
-	bool	   *nulls = palloc0(sizeof(bool) * batch->nrows);
 	int			n = 0;
 	Datum		args[4];
 
@@ -1075,7 +1074,7 @@ set_anchors(SpineBatch *batch)
 	if (n == 0)
 		return;
 	args[0] = spine_array(ids, n, UUIDOID);
-	args[1] = spine_array_with_nulls(anchors, nulls, n, DATEOID);
+	args[1] = spine_array(anchors, n, DATEOID);
 	args[2] = CStringGetTextDatum(batch->owner);
 	args[3] = spine_array(corrections, n, BOOLOID);
 	spine_plan_run(&plan_episode_anchor,
@@ -1099,7 +1098,6 @@ link_episodes(SpineBatch *batch)
 	Datum	   *ids = palloc(sizeof(Datum) * batch->nrows);
 	Datum	   *patients = palloc(sizeof(Datum) * batch->nrows);
 	Datum	   *anchors = palloc(sizeof(Datum) * batch->nrows);
-	bool	   *nulls = palloc0(sizeof(bool) * batch->nrows);
 	bool		corrected = false;
 	int			n = 0;
 	Datum		args[6];
@@ -1119,7 +1117,7 @@ link_episodes(SpineBatch *batch)
 		return;
 	args[0] = spine_array(ids, n, UUIDOID);
 	args[1] = spine_array(patients, n, UUIDOID);
-	args[2] = spine_array_with_nulls(anchors, nulls, n, DATEOID);
+	args[2] = spine_array(anchors, n, DATEOID);
 	args[3] = CStringGetTextDatum(group->episode_kind);
 	args[4] = CStringGetTextDatum(batch->owner);
 	args[5] = Int32GetDatum(group->episode_window);
@@ -1617,7 +1615,7 @@ is_asked(SpineBatch *batch, SpineRule *rule)
 }
 
 static void
-ask_set_rules(SpineBatch *batch, int count, SpineRule *volatile *present)
+ask_set_rules(SpineBatch *batch, int count, SpineRule **present)
 {
 	static const Oid types[2] = {TEXTOID, TEXTOID};
 	SpineGroup *group = batch->group;
@@ -1659,6 +1657,22 @@ ask_set_rules(SpineBatch *batch, int count, SpineRule *volatile *present)
 	AtEOXact_GUC(true, guc_level);
 }
 
+typedef struct Asking
+{
+	SpineBatch *batch;
+	int			count;
+	SpineRule  *present;		/* the rule that is asked */
+} Asking;
+
+static bool
+ask(void *arg)
+{
+	Asking	   *asking = arg;
+
+	ask_set_rules(asking->batch, asking->count, &asking->present);
+	return true;
+}
+
 /*
  * The same at a tolerant door, where a rule that raises costs the record that
  * it raises on. Which one that is shows only when it is asked about alone:
@@ -1667,34 +1681,18 @@ ask_set_rules(SpineBatch *batch, int count, SpineRule *volatile *present)
 static bool
 ask_set_rules_safely(SpineBatch *batch, int count)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	Asking		asking = {.batch = batch, .count = count};
 	int		   *told = palloc(sizeof(int) * batch->nrows);
-	SpineRule  *volatile present = NULL;
-	ErrorData  *error = NULL;
+	SpineRule  *present;
+	ErrorData  *error;
 
 	for (int i = 0; i < batch->nrows; i++)
 		told[i] = list_length(batch->rows[i].findings);
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		ask_set_rules(batch, count, &present);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
+	error = spine_subtransaction_run(ask, &asking);
 	if (error == NULL)
 		return true;
 
+	present = asking.present;
 	if (!spine_is_fault_of_rule(error) || present == NULL)
 		ReThrowError(error);
 	for (int i = 0; i < batch->nrows; i++)
@@ -1727,7 +1725,7 @@ judge_set_rules(SpineBatch *batch)
 	bool	   *nulls = palloc(sizeof(bool) * (natts + 1));
 	Tuplestorestate *rows = tuplestore_begin_heap(true, false, work_mem);
 	Tuplestorestate *header;
-	SpineRule  *volatile present;
+	SpineRule  *present;
 	bool		judged = true;
 	int			count = 0;
 

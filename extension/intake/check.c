@@ -18,12 +18,12 @@
 #include "utils/elog.h"
 #include "utils/guc.h"
 #include "utils/numeric.h"
-#include "utils/resowner.h"
 
 #include "compat.h"
 #include "intake/intake.h"
 #include "intake/local_time.h"
 #include "intake/organisations.h"
+#include "intake/subtransaction.h"
 
 #define LOCAL_ID_MAX		100 /* characters in a supplier's own identifier */
 #define KEY_ID_MAX			500 /* in one made of key items: more would not fit into an index */
@@ -456,7 +456,7 @@ spine_rule_is_asked(SpineGroup *group, SpineRule *rule, Datum *values, bool *nul
 }
 
 static void
-evaluate_rules(SpineRecord *record, const SpineRule *volatile *present)
+evaluate_rules(SpineRecord *record, const SpineRule **present)
 {
 	SpineGroup *group = record->group;
 	int			guc_level = 0;
@@ -536,6 +536,21 @@ check_codes_of_organisations(SpineRecord *record)
 	}
 }
 
+typedef struct Evaluation
+{
+	SpineRecord *record;
+	const SpineRule *present;	/* the rule that is asked */
+} Evaluation;
+
+static bool
+evaluate(void *arg)
+{
+	Evaluation *evaluation = arg;
+
+	evaluate_rules(evaluation->record, &evaluation->present);
+	return true;
+}
+
 /*
  * At a tolerant door a rule that fails on a record (a division by zero) costs
  * that record alone, so its rules run in a subtransaction. It writes nothing
@@ -544,43 +559,23 @@ check_codes_of_organisations(SpineRecord *record)
 static void
 evaluate_rules_safely(SpineRecord *record)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	const SpineRule *volatile present = NULL;
+	Evaluation	evaluation = {.record = record};
+	ErrorData  *error = spine_subtransaction_run(evaluate, &evaluation);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		evaluate_rules(record, &present);
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		if (!spine_is_fault_of_rule(error))
-			ReThrowError(error);
-		spine_record_finding(record, "rule.failed", SEVERITY_RECORD, present->item,
-							 "rule %s could not be evaluated on this record (%s); tell the publisher of the data set",
-							 present->id, unpack_sql_state(error->sqlerrcode));
-		FreeErrorData(error);
-	}
-	PG_END_TRY();
+	if (error == NULL)
+		return;
+	if (!spine_is_fault_of_rule(error))
+		ReThrowError(error);
+	spine_record_finding(record, "rule.failed", SEVERITY_RECORD, evaluation.present->item,
+						 "rule %s could not be evaluated on this record (%s); tell the publisher of the data set",
+						 evaluation.present->id, unpack_sql_state(error->sqlerrcode));
+	FreeErrorData(error);
 }
 
 static void
 check_rules(SpineRecord *record)
 {
-	const SpineRule *volatile present;
+	const SpineRule *present;
 
 	if (record->group->nrules == 0)
 		return;

@@ -77,7 +77,7 @@ spine_statement_open(Oid view)
 	return statement;
 }
 
-/* The innermost statement at this view; NULL where there is none. */
+/* The innermost statement at this view: a trigger runs within one. */
 SpineStatement *
 spine_statement_find(Oid view)
 {
@@ -85,6 +85,8 @@ spine_statement_find(Oid view)
 
 	while (statement != NULL && statement->view != view)
 		statement = statement->next;
+	if (statement == NULL)
+		elog(ERROR, "no statement at view %u is under way", view);
 	return statement;
 }
 

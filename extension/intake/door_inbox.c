@@ -178,12 +178,7 @@ spine_inbox_statement(PG_FUNCTION_ARGS)
 	if (TRIGGER_FIRED_BEFORE(trigdata->tg_event))
 		open_inbox(RelationGetRelid(trigdata->tg_relation));
 	else
-	{
-		SpineStatement *statement = spine_statement_find(RelationGetRelid(trigdata->tg_relation));
-
-		if (statement != NULL)
-			close_inbox(statement);
-	}
+		close_inbox(spine_statement_find(RelationGetRelid(trigdata->tg_relation)));
 	error_context_stack = context;
 	return PointerGetDatum(NULL);
 }
@@ -210,8 +205,6 @@ spine_inbox_row(PG_FUNCTION_ARGS)
 	spine_statement_hide_lines();
 	error_context_stack = NULL;
 	statement = spine_statement_find(RelationGetRelid(trigdata->tg_relation));
-	if (statement == NULL)
-		elog(ERROR, "no statement at the inbox is under way");
 	inbox = statement->state;
 	old = MemoryContextSwitchTo(inbox->line_context);
 	document = heap_getattr(trigdata->tg_trigtuple, 1, RelationGetDescr(trigdata->tg_relation), &isnull);

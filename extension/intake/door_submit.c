@@ -6,7 +6,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -14,12 +13,12 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 
 #include "compat.h"
 #include "errors.h"
 #include "intake/door.h"
 #include "intake/submission.h"
+#include "intake/subtransaction.h"
 
 PG_FUNCTION_INFO_V1(spine_submit);
 PG_FUNCTION_INFO_V1(spine_validate);
@@ -91,48 +90,31 @@ return_answers(const Answers *answers, bool stored, const Datum *keys, ReturnSet
 	MemoryContextDelete(row);
 }
 
-static void
-run_document(const SpineDocument *document, SpineDataset *dataset, const SpineSubmissionEntry *entry,
-			 text *raw, bool dry, Answers *answers)
+/* One document on its way. */
+typedef struct Document
 {
-	SpineSubmissionDoor door = {.verdict = take_answer, .state = answers};
-	SpineSubmission *submission = spine_submission_begin(entry, dry, &door);
+	const SpineDocument *document;
+	SpineDataset *dataset;
+	const SpineSubmissionEntry *entry;
+	text	   *raw;
+	bool		dry;			/* nothing of it stays */
+	Answers    *answers;
+} Document;
 
-	for (int i = 0; i < document->nrecords; i++)
-		spine_submission_add(submission, i + 1, dataset, document->records[i].start,
-							 document->records[i].length, 0);
+static bool
+run_document(void *arg)
+{
+	Document   *run = arg;
+	SpineSubmissionDoor door = {.verdict = take_answer, .state = run->answers};
+	SpineSubmission *submission = spine_submission_begin(run->entry, run->dry, &door);
+
+	for (int i = 0; i < run->document->nrecords; i++)
+		spine_submission_add(submission, i + 1, run->dataset, run->document->records[i].start,
+							 run->document->records[i].length, 0);
 	spine_submission_finish(submission);
-	if (!dry)
-		spine_submission_record(spine_submission_entry(submission), raw);
-}
-
-/* The same in a subtransaction that is rolled back. */
-static void
-run_dry(const SpineDocument *document, SpineDataset *dataset, const SpineSubmissionEntry *entry, Answers *answers)
-{
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		run_document(document, dataset, entry, NULL, true, answers);
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		ReThrowError(error);
-	}
-	PG_END_TRY();
-	RollbackAndReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
+	if (!run->dry)
+		spine_submission_record(spine_submission_entry(submission), run->raw);
+	return !run->dry;
 }
 
 static Datum
@@ -143,6 +125,8 @@ take_document(FunctionCallInfo fcinfo, bool dry)
 	SpineDocument *document;
 	SpineDataset *dataset;
 	Answers    *answers;
+	Document	run;
+	ErrorData  *error = NULL;
 
 	/* of any document, not only where there is something to write */
 	PreventCommandIfReadOnly(dry ? "spine.validate()" : "spine.submit()");
@@ -157,10 +141,18 @@ take_document(FunctionCallInfo fcinfo, bool dry)
 	entry.dataset = dataset->name;
 	entry.version = dataset->version;
 	answers = answers_for(document->nrecords);
+	run.document = document;
+	run.dataset = dataset;
+	run.entry = &entry;
+	run.raw = json;
+	run.dry = dry;
+	run.answers = answers;
 	if (dry)
-		run_dry(document, dataset, &entry, answers);
+		error = spine_subtransaction_run(run_document, &run);
 	else
-		run_document(document, dataset, &entry, json, false, answers);
+		run_document(&run);
+	if (error != NULL)
+		ReThrowError(error);
 	InitMaterializedSRF(fcinfo, 0);
 	return_answers(answers, !dry, NULL, (ReturnSetInfo *) fcinfo->resultinfo);
 	return (Datum) 0;

@@ -201,12 +201,7 @@ spine_intake_statement(PG_FUNCTION_ARGS)
 	if (TRIGGER_FIRED_BEFORE(trigdata->tg_event))
 		open_batch(trigdata);
 	else
-	{
-		SpineStatement *statement = spine_statement_find(RelationGetRelid(trigdata->tg_relation));
-
-		if (statement != NULL)
-			close_batch(statement);
-	}
+		close_batch(spine_statement_find(RelationGetRelid(trigdata->tg_relation)));
 	error_context_stack = context;
 	return PointerGetDatum(NULL);
 }
@@ -321,8 +316,6 @@ take_row(TriggerData *trigdata, bool is_copy)
 
 	desc = RelationGetDescr(trigdata->tg_relation);
 	statement = spine_statement_find(RelationGetRelid(trigdata->tg_relation));
-	if (statement == NULL)
-		elog(ERROR, "no batch is open for view \"%s\"", RelationGetRelationName(trigdata->tg_relation));
 	open = statement->state;
 
 	/* a command that deletes and inserts does both in its own order */

@@ -30,7 +30,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 #include "utils/tuplestore.h"
 #include "utils/uuid.h"
 
@@ -39,6 +38,7 @@
 #include "intake/door.h"
 #include "intake/plans.h"
 #include "intake/submission.h"
+#include "intake/subtransaction.h"
 
 #define STAGE_KILOBYTES		1024	/* of memory for each group's waiting records */
 #define REJECTIONS_KEPT		500 /* before they are written */
@@ -1171,42 +1171,30 @@ may_refuse_late(SpineSubmission *submission)
 	return false;
 }
 
+static bool
+store_unless_refused(void *arg)
+{
+	SpineSubmission *submission = arg;
+
+	store_all(submission);
+	return submission->refused == NULL;
+}
+
 /* Stores all, or nothing where a rule refuses the submission on the way. */
 static void
 store_or_refuse(SpineSubmission *submission)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
 	int64		rejected = submission->entry.counts[OUTCOME_REJECTED];
 	HASHCTL		info = {.keysize = sizeof(int64), .entrysize = sizeof(OwnFindings), .hcxt = submission->context};
+	ErrorData  *error;
 
 	submission->own_findings = hash_create("spine own findings", 64, &info, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	write_rejections(submission);
 	if (submission->door.settle != NULL)
 		submission->door.settle(submission->door.state, false);
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		store_all(submission);
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
+	error = spine_subtransaction_run(store_unless_refused, submission);
+	if (error != NULL)
 		ReThrowError(error);
-	}
-	PG_END_TRY();
-	if (submission->refused == NULL)
-		ReleaseCurrentSubTransaction();
-	else
-		RollbackAndReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
 	if (submission->refused == NULL)
 		return;
 

@@ -34,16 +34,10 @@ DECLARE
 	context text;
 BEGIN
 	SET LOCAL ROLE bad_input_system;
-	IF door = 'json' THEN
+	EXECUTE format($q$
 		SELECT string_agg(concat_ws(' ', outcome, (SELECT string_agg(concat_ws('@', f ->> 'rule', f ->> 'item'), ' ') FROM jsonb_array_elements(findings) f)), ', ' ORDER BY n), array_agg(findings::text)
-		  INTO answer, words FROM spine.submit(document::json);
-	ELSIF door = 'text' THEN
-		SELECT string_agg(concat_ws(' ', outcome, (SELECT string_agg(concat_ws('@', f ->> 'rule', f ->> 'item'), ' ') FROM jsonb_array_elements(findings) f)), ', ' ORDER BY n), array_agg(findings::text)
-		  INTO answer, words FROM spine.submit(document);
-	ELSE
-		SELECT string_agg(concat_ws(' ', outcome, (SELECT string_agg(concat_ws('@', f ->> 'rule', f ->> 'item'), ' ') FROM jsonb_array_elements(findings) f)), ', ' ORDER BY n), array_agg(findings::text)
-		  INTO answer, words FROM spine.validate(document);
-	END IF;
+		  FROM spine.%I($1::%s) $q$, CASE door WHEN 'validate' THEN 'validate' ELSE 'submit' END, CASE door WHEN 'json' THEN 'json' ELSE 'text' END)
+		INTO answer, words USING document;
 	RESET ROLE;
 	INSERT INTO said SELECT door, w FROM unnest(words) w;
 	RETURN coalesce(answer, 'nothing');

@@ -3,9 +3,8 @@
 use strict;
 use warnings;
 
-use IPC::Run;
 use PostgreSQL::Test::Utils;
-use SpineNode;
+use SpineNode qw(say_to heard ask);
 use Test::More;
 
 my $node = SpineNode->new('ryj', organisation => 'RYJ', dataset => 'maternity 2.0');
@@ -15,38 +14,6 @@ SELECT spine.add_system('RYJ', 'Cedar Maternity', 'maternity', 'supplier');
 END
 
 # A session of the supplier: ask() sends a statement and waits for what it prints.
-sub session
-{
-	my ($in, $out) = ('', '');
-	my $timer = IPC::Run::timeout(60);
-	my $run = IPC::Run::start(
-		[ 'psql', '-XAtq', '-d', $node->conninfo('supplier') ],
-		'<', \$in, '>', \$out, '2>&1', $timer);
-	return { in => \$in, out => \$out, run => $run };
-}
-
-sub say_to
-{
-	my ($session, $statement) = @_;
-	${ $session->{in} } .= "$statement;\n\\echo told\n";
-	$session->{run}->pump_nb;
-	return;
-}
-
-sub heard
-{
-	my ($session) = @_;
-	$session->{run}->pump until ${ $session->{out} } =~ s/\A(.*?)^told\n//ms;
-	return $1;
-}
-
-sub ask
-{
-	my ($session, $statement) = @_;
-	say_to($session, $statement);
-	return heard($session);
-}
-
 sub submit
 {
 	my ($key) = @_;
@@ -58,7 +25,7 @@ END
 
 # a definition read under an old snapshot
 
-my $one = session();
+my $one = $node->session('supplier');
 ask($one, 'BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM spine.datasets');
 $node->sql('UPDATE spine.dataset SET retired_on = current_date');
 like(ask($one, submit('A')), qr/no longer accepted/, 'a version retired after a transaction began is not accepted in it');
@@ -73,7 +40,7 @@ for my $level ('READ COMMITTED', 'REPEATABLE READ')
 {
 	$node->sql("UPDATE maternity.care_contact SET contact_subject = NULL, contact_time = NULL");
 	my $before = $node->sql("SELECT revision FROM maternity.care_contact WHERE care_contact_id = 'A'");
-	my $other = session();
+	my $other = $node->session('supplier');
 	ask($other, "BEGIN; SELECT pg_advisory_xact_lock(7)");
 	say_to($one, "BEGIN ISOLATION LEVEL $level; "
 		  . "UPDATE maternity_2_0.care_contact SET contact_time = '10:00' WHERE care_contact_id = 'A' AND pg_advisory_xact_lock(7) IS NOT NULL");

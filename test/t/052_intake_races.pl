@@ -3,9 +3,8 @@
 use strict;
 use warnings;
 
-use IPC::Run;
 use PostgreSQL::Test::Utils;
-use SpineNode;
+use SpineNode qw(say_to heard ask);
 use Test::More;
 
 my $node = SpineNode->new('ryj', organisation => 'RYJ');
@@ -26,40 +25,6 @@ SELECT spine.publish_dataset('{"name": "raced", "version": "1.0", "title": "T", 
 					"expression": "seen >= other.begins", "items": ["seen"], "message": "seen is before the plan begins."}]}]}')
 END
 
-# A session: ask() sends a statement and waits for what it prints.
-sub session
-{
-	my ($role) = @_;
-	my ($in, $out) = ('', '');
-	my $timer = IPC::Run::timeout(60);
-	my $run = IPC::Run::start(
-		[ 'psql', '-XAtq', '-v', 'VERBOSITY=verbose', '-d', $node->conninfo($role) ],
-		'<', \$in, '>', \$out, '2>&1', $timer);
-	return { in => \$in, out => \$out, run => $run };
-}
-
-sub say_to
-{
-	my ($session, $statement) = @_;
-	${ $session->{in} } .= "$statement;\n\\echo told\n";
-	$session->{run}->pump_nb;
-	return;
-}
-
-sub heard
-{
-	my ($session) = @_;
-	$session->{run}->pump until ${ $session->{out} } =~ s/\A(.*?)^told\n//ms;
-	return $1;
-}
-
-sub ask
-{
-	my ($session, $statement) = @_;
-	say_to($session, $statement);
-	return heard($session);
-}
-
 # visits, each PERSON/EPISODE/VISIT
 sub submit
 {
@@ -72,8 +37,8 @@ sub submit
 	return qq(SELECT outcome FROM spine.submit('{"dataset": "raced", "version": "1.0", "records": [@records]}'));
 }
 
-my $one = session('supplier');
-my $two = session('supplier');
+my $one = $node->session('supplier');
+my $two = $node->session('supplier');
 
 # both give a woman's pregnancy its number; one gives another's too
 
@@ -102,7 +67,7 @@ is($node->sql("SELECT string_agg(deleted::text, ' ' ORDER BY submission_id) FROM
 
 # a rule that has to wait too long for another table
 
-my $publisher = session('postgres');
+my $publisher = $node->session('postgres');
 ask($publisher, 'BEGIN; LOCK TABLE raced.plan');
 like(ask($two, "SET lock_timeout = '100ms'; " . submit('A/P1/5', 'A/P1/6')), qr/ERROR:  55P03/, 'a rule that waits in vain fails the statement');
 is($node->sql('SELECT count(*) FROM spine.rejection'), '0', 'and costs no record');

@@ -19,10 +19,14 @@ use warnings;
 
 use parent 'PostgreSQL::Test::Cluster';
 
+use Exporter 'import';
+use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep time);
+
+our @EXPORT_OK = qw(say_to heard ask);
 
 use constant DATABASE => 'spine';
 
@@ -105,6 +109,39 @@ sub refused
 	my ($code, $out, $err) = $self->psql_as($role, $query);
 	return '' if $code == 0;
 	return $err =~ /(?:ERROR|FATAL):  ([0-9A-Z]{5}):/ ? $1 : $err;
+}
+
+# session(ROLE): a psql that stays connected. say_to() sends it a statement, heard() waits for what it prints, ask() does both.
+sub session
+{
+	my ($self, $role) = @_;
+	my ($in, $out) = ('', '');
+	my $run = IPC::Run::start(
+		[ 'psql', '-XAtq', '-v', 'VERBOSITY=verbose', '-d', $self->conninfo($role) ],
+		'<', \$in, '>', \$out, '2>&1', IPC::Run::timeout(60));
+	return { in => \$in, out => \$out, run => $run };
+}
+
+sub say_to
+{
+	my ($session, $statement) = @_;
+	${ $session->{in} } .= "$statement;\n\\echo told\n";
+	$session->{run}->pump_nb;
+	return;
+}
+
+sub heard
+{
+	my ($session) = @_;
+	$session->{run}->pump until ${ $session->{out} } =~ s/\A(.*?)^told\n//ms;
+	return $1;
+}
+
+sub ask
+{
+	my ($session, $statement) = @_;
+	say_to($session, $statement);
+	return heard($session);
 }
 
 # conninfo(ROLE): how to reach the node's database as this role.
