@@ -50,8 +50,10 @@ SQL_FILES = \
 	sql/organisations.sql \
 	sql/publish.sql \
 	sql/versions.sql \
-	sql/governance.sql \
+	sql/agreements.sql \
+	sql/audience.sql \
 	sql/reading.sql \
+	sql/relationships.sql \
 	sql/intake.sql \
 	sql/examples.sql \
 	sql/specification.sql \
@@ -66,6 +68,7 @@ STORE_FILES = \
 	sql/store/identity.sql \
 	sql/store/intake.sql \
 	sql/store/governance.sql \
+	sql/store/audit.sql \
 	sql/store/exchange.sql \
 	policies/store_policies.sql \
 	policies/store_grants.sql

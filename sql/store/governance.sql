@@ -70,28 +70,9 @@ CREATE TABLE spine.unsettled (
 );
 COMMENT ON TABLE spine.unsettled IS 'Changes of relationships and rules whose records are looked at once more when every transaction that could not see them has ended. changed_by: the transaction that made the change; horizon: the last of those.';
 
-CREATE TABLE spine.access_log (
-	access_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-	at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-	role_name name NOT NULL,
-	organisation text NOT NULL,
-	duty text NOT NULL,
-	patient_id uuid NOT NULL,
-	purpose text NOT NULL,
-	reason text NOT NULL,
-	owners text[] NOT NULL,
-	basis text[] NOT NULL
-);
-CREATE INDEX access_log_patient ON spine.access_log (patient_id, at);
-COMMENT ON TABLE spine.access_log IS 'Every opening of a person''s record: who, for which organisation, why, whose rows, on which basis. Append-only.';
-
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON spine.agreement_event
 	FOR EACH ROW EXECUTE FUNCTION spine.append_only();
 CREATE TRIGGER append_only_truncate BEFORE TRUNCATE ON spine.agreement_event
-	FOR EACH STATEMENT EXECUTE FUNCTION spine.append_only();
-CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON spine.access_log
-	FOR EACH ROW EXECUTE FUNCTION spine.append_only();
-CREATE TRIGGER append_only_truncate BEFORE TRUNCATE ON spine.access_log
 	FOR EACH STATEMENT EXECUTE FUNCTION spine.append_only();
 
 -- Whoever writes an event or publishes a data set, here or at a neighbour, the rules follow. Triggers
@@ -136,16 +117,6 @@ CREATE VIEW spine.relationships AS
 	SELECT l.relationship_id, l.patient_id, l.organisation, l.kind, l.owner, l.reason, l.since, l.until
 	  FROM spine.relationship l;
 COMMENT ON VIEW spine.relationships IS 'Relationships of patients to the caller''s organisations, and those that these have recorded. For those who read the organisations'' records.';
-
-CREATE VIEW spine.accesses AS
-	SELECT a.access_id, a.at, a.role_name, a.organisation, a.duty, a.patient_id, a.purpose, a.reason,
-		   -- of other owners, a governor learns what concerns his own
-		   CASE WHEN a.organisation = ANY ((SELECT spine.caller_organisations('governor'))::text[]) THEN a.owners
-				ELSE ARRAY(SELECT o FROM pg_catalog.unnest(a.owners) o
-							WHERE o = ANY ((SELECT spine.caller_organisations('governor'))::text[])) END AS owners,
-		   a.basis
-	  FROM spine.access_log a;
-COMMENT ON VIEW spine.accesses IS 'Openings of records: by the staff of an organisation, and of rows that it owns. For its governors.';
 
 CREATE VIEW spine.findings AS
 	SELECT f.record_id, f.dataset, f.data_group, f.owner, f.source_system, f.rule, f.severity, f.item, f.message, f.found_at

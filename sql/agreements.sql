@@ -1,4 +1,4 @@
--- Agreements, relationships and the audience that follows from them.
+-- Agreements: the document, its life, and what its parties read of it.
 
 --
 -- The agreement document
@@ -254,147 +254,6 @@ CREATE FUNCTION spine.agreement_states()
 COMMENT ON FUNCTION spine.agreement_states() IS
 	'Every agreement known here with its state, folded from spine.agreement_event: proposed, signed (by all), published, superseded, expired, ended. A start is the beginning of its day, an end the end of its day, in London.';
 
---
--- Sharing rules
---
-
-CREATE FUNCTION spine.published_groups() RETURNS TABLE (dataset text, data_group text)
-	LANGUAGE sql STABLE PARALLEL SAFE ROWS 50
-	SET search_path = pg_catalog, pg_temp
-	AS $fn$
-	SELECT DISTINCT d.name, g.definition ->> 'name'
-	  FROM spine.dataset d
-	 CROSS JOIN LATERAL jsonb_array_elements(d.definition -> 'groups') AS g (definition)
-	$fn$;
-COMMENT ON FUNCTION spine.published_groups() IS 'Every data group of every data set published here.';
-
-CREATE FUNCTION spine.rules_of_agreements()
-	RETURNS TABLE (agreement text, version integer, clause integer, from_organisation text, to_organisation text,
-				   purpose text, dataset text, data_group text, relationships text[],
-				   starts_at timestamptz, ends_at timestamptz, in_force boolean)
-	LANGUAGE sql STABLE PARALLEL SAFE ROWS 1000
-	SET search_path = pg_catalog, pg_temp
-	SET jit = off
-	AS $fn$
-	WITH known AS MATERIALIZED (SELECT * FROM spine.published_groups())
-	SELECT a.name, a.version, c.n::integer, f.code, t.code, c.clause ->> 'purpose', k.dataset, k.data_group,
-		   CASE WHEN c.clause ->> 'purpose' = 'care'
-				THEN ARRAY(SELECT DISTINCT r FROM jsonb_array_elements_text(c.clause -> 'relationships') r ORDER BY r)
-				ELSE '{}' END,
-		   a.starts_at, a.ends_at, a.in_force
-	  FROM spine.agreement_states() a
-	 CROSS JOIN LATERAL jsonb_array_elements(a.document -> 'clauses') WITH ORDINALITY AS c (clause, n)
-	 CROSS JOIN LATERAL jsonb_array_elements_text(c.clause -> 'from') AS f (code)
-	 CROSS JOIN LATERAL jsonb_array_elements_text(c.clause -> 'to') AS t (code)
-	  JOIN known k ON k.dataset = c.clause ->> 'dataset'
-				  AND (c.clause -> 'groups' = '"all"' OR c.clause -> 'groups' @> to_jsonb(k.data_group))
-	 WHERE a.state = 'published' AND f.code <> t.code
-	$fn$;
-COMMENT ON FUNCTION spine.rules_of_agreements() IS
-	'What spine.sharing_rule should hold now. A data group that is not published here has no rule until it is.';
-
-CREATE FUNCTION spine.compile_agreements() RETURNS bigint
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
-	SET jit = off
-	AS $fn$
-DECLARE
-	before spine.sharing_rule[];
-	wanted spine.sharing_rule[];
-	hosted text[] := spine.hosted_organisations();
-	changed record;
-	touched bigint := 0;
-BEGIN
-	-- one at a time: two would each miss what the other has not committed. Anybody could hold an
-	-- advisory lock, and with it a revocation.
-	LOCK TABLE spine.sharing_rule IN SHARE ROW EXCLUSIVE MODE;
-
-	before := ARRAY(SELECT r FROM spine.sharing_rule r WHERE r.in_force);
-	wanted := ARRAY(
-		SELECT (w.agreement, w.version, w.clause, w.from_organisation, w.to_organisation, w.purpose, w.dataset, w.data_group,
-				w.relationships, w.starts_at, w.ends_at, w.in_force)::spine.sharing_rule
-		  FROM spine.rules_of_agreements() w);
-	DELETE FROM spine.sharing_rule r
-	 WHERE NOT EXISTS (
-		SELECT FROM unnest(wanted) w
-		 WHERE w.from_organisation = r.from_organisation AND w.dataset = r.dataset AND w.data_group = r.data_group
-		   AND w.to_organisation = r.to_organisation AND w.purpose = r.purpose
-		   AND w.agreement = r.agreement AND w.version = r.version AND w.clause = r.clause);
-	INSERT INTO spine.sharing_rule AS r SELECT w.* FROM unnest(wanted) w
-	ON CONFLICT (from_organisation, dataset, data_group, to_organisation, purpose, agreement, version, clause) DO UPDATE
-		SET relationships = EXCLUDED.relationships, starts_at = EXCLUDED.starts_at,
-			ends_at = EXCLUDED.ends_at, in_force = EXCLUDED.in_force
-	 WHERE (r.relationships, r.starts_at, r.ends_at, r.in_force)
-		   IS DISTINCT FROM (EXCLUDED.relationships, EXCLUDED.starts_at, EXCLUDED.ends_at, EXCLUDED.in_force);
-
-	-- which audiences rest on what has changed: of relationships first, so that they travel first
-	PERFORM spine.reaudience_relationships(ARRAY(
-		WITH was AS (SELECT w.to_organisation, w.from_organisation FROM unnest(before) w WHERE w.purpose = 'care'),
-			 is_now AS (SELECT r.to_organisation, r.from_organisation FROM spine.sharing_rule r
-						 WHERE r.in_force AND r.purpose = 'care')
-		SELECT DISTINCT d.to_organisation
-		  FROM ((SELECT * FROM was EXCEPT SELECT * FROM is_now)
-				UNION ALL
-				(SELECT * FROM is_now EXCEPT SELECT * FROM was)) d));
-	FOR changed IN
-		WITH was AS (SELECT w.from_organisation, w.dataset, w.data_group, w.to_organisation, w.purpose, w.relationships
-					   FROM unnest(before) w),
-			 is_now AS (SELECT r.from_organisation, r.dataset, r.data_group, r.to_organisation, r.purpose, r.relationships
-						  FROM spine.sharing_rule r WHERE r.in_force)
-		SELECT DISTINCT d.from_organisation, d.dataset, d.data_group
-		  FROM ((SELECT * FROM was EXCEPT SELECT * FROM is_now)
-				UNION ALL
-				(SELECT * FROM is_now EXCEPT SELECT * FROM was)) d
-		 WHERE d.from_organisation = ANY (hosted)
-		 ORDER BY 1, 2, 3
-	LOOP
-		touched := touched + spine.reaudience_rules(changed.from_organisation, changed.dataset, changed.data_group);
-		INSERT INTO spine.unsettled (owner, dataset, data_group)
-			VALUES (changed.from_organisation, changed.dataset, changed.data_group);
-	END LOOP;
-	RETURN touched;
-END
-$fn$;
-COMMENT ON FUNCTION spine.compile_agreements() IS
-	'Brings spine.sharing_rule in line with the agreements in force at this moment, and the audiences with it. Returns the number of records whose audience changed. Called by triggers, and by spine.settle_audiences() when an agreement''s time begins or ends.';
-
-CREATE FUNCTION spine.agreements_are_due() RETURNS boolean
-	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
-	AS $fn$
-	SELECT EXISTS (SELECT FROM spine.sharing_rule r
-					WHERE r.in_force <> (r.starts_at <= now() AND (r.ends_at IS NULL OR now() < r.ends_at)))
-	$fn$;
-COMMENT ON FUNCTION spine.agreements_are_due() IS
-	'Whether time alone has put a rule into force or out of it since spine.compile_agreements() last ran.';
-
-CREATE FUNCTION spine.agreements_changed() RETURNS trigger
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
-	AS $fn$
-BEGIN
-	PERFORM spine.compile_agreements();
-	RETURN NULL;
-END
-$fn$;
-COMMENT ON FUNCTION spine.agreements_changed() IS
-	'AFTER STATEMENT trigger on spine.agreement_event and spine.dataset: compiles the agreements anew.';
-
-CREATE FUNCTION spine.append_only() RETURNS trigger
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
-	AS $fn$
-BEGIN
-	-- the exchange may bring a row again; what it says stays
-	IF TG_OP = 'UPDATE' AND to_jsonb(NEW) - '{revision,audience}'::text[] = to_jsonb(OLD) - '{revision,audience}'::text[] THEN
-		RETURN NEW;
-	END IF;
-	RAISE EXCEPTION 'table %.% is append-only', TG_TABLE_SCHEMA, TG_TABLE_NAME
-		USING ERRCODE = 'object_not_in_prerequisite_state';
-END
-$fn$;
-COMMENT ON FUNCTION spine.append_only() IS
-	'BEFORE UPDATE OR DELETE OR TRUNCATE trigger: refuses, but for a change of revision and audience.';
 
 --
 -- The steps of an agreement
@@ -596,342 +455,38 @@ $fn$;
 COMMENT ON FUNCTION spine.end_agreement(text, integer, text) IS
 	'Ends an agreement, in whatever state, at once; any party may. What it shared is withdrawn.';
 
---
--- Patients and relationships
---
-
-CREATE FUNCTION spine.linked_patients(patient uuid) RETURNS uuid[]
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
-	SET enable_seqscan = off
-	SET jit = off
-	AS $fn$
-BEGIN
-	-- nearly everybody has one id
-	IF NOT EXISTS (SELECT FROM spine.identity_link l WHERE l.from_patient = patient)
-	   AND NOT EXISTS (SELECT FROM spine.identity_link l WHERE l.to_patient = patient) THEN
-		RETURN ARRAY[patient];
-	END IF;
-	RETURN ARRAY(
-		WITH RECURSIVE linked (id) AS (
-			SELECT patient
-			UNION
-			SELECT n.id
-			  FROM linked
-			 CROSS JOIN LATERAL (
-				SELECT l.to_patient AS id FROM spine.identity_link l
-				 WHERE l.from_patient = linked.id AND (l.until IS NULL OR l.until > now())
-				UNION ALL
-				SELECT l.from_patient FROM spine.identity_link l
-				 WHERE l.to_patient = linked.id AND (l.until IS NULL OR l.until > now())) n)
-		SELECT id FROM linked ORDER BY id);
-END
-$fn$;
-COMMENT ON FUNCTION spine.linked_patients(uuid) IS
-	'All ids of the person with this id, over links that hold now; the id itself is always among them.';
-
-CREATE FUNCTION spine.end_alias(organisation text, system text, local_patient_id text) RETURNS uuid
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
-	AS $fn$
-DECLARE
-	the_patient uuid;
-BEGIN
-	PERFORM spine.require_operator(end_alias.organisation);
-	DELETE FROM spine.alias a
-	 WHERE a.owner = end_alias.organisation AND a.source_system = end_alias.system
-	   AND a.local_patient_id = end_alias.local_patient_id
-	RETURNING a.patient_id INTO the_patient;
-	IF NOT FOUND THEN
-		RAISE EXCEPTION 'the system has sent no such patient number'
-			USING ERRCODE = 'no_data_found';
-	END IF;
-	-- its episode numbers lead to the same person
-	DELETE FROM spine.episode_alias e
-	 WHERE e.owner = end_alias.organisation AND e.source_system = end_alias.system AND e.patient_id = the_patient
-	   AND NOT EXISTS (SELECT FROM spine.alias a
-						WHERE a.owner = e.owner AND a.source_system = e.source_system AND a.patient_id = e.patient_id);
-	-- and so do the links that it brought about
-	UPDATE spine.identity_link l SET until = now()
-	 WHERE l.owner = end_alias.organisation AND l.method = 'nhs_number' AND l.until IS NULL
-	   AND l.from_patient = the_patient
-	   AND NOT EXISTS (SELECT FROM spine.alias a WHERE a.patient_id = the_patient);
-	RETURN the_patient;
-END
-$fn$;
-COMMENT ON FUNCTION spine.end_alias(text, text, text) IS
-	'Forgets whom a system''s own patient number means, with the episode numbers and the link that rest on it: after the system sent it with a wrong NHS number. What is stored stays where it is until the system sends it again, with the right number. Returns the patient id it meant. For an operator of the organisation.';
-
-CREATE FUNCTION spine.audience(owner text, dataset text, data_group text, patient_id uuid) RETURNS text[]
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
-	-- its plans may be made while the tables are small, and are kept
-	SET enable_seqscan = off
-	SET jit = off
-	AS $fn$
-DECLARE
-	linked uuid[];
-BEGIN
-	IF NOT EXISTS (SELECT FROM spine.sharing_rule r
-					WHERE r.from_organisation = owner AND r.dataset = audience.dataset AND r.data_group = audience.data_group) THEN
-		RETURN '{}';
-	END IF;
-	IF audience.patient_id IS NOT NULL THEN
-		linked := spine.linked_patients(audience.patient_id);
-	END IF;
-	RETURN ARRAY(
-		SELECT DISTINCT (r.to_organisation || ':' || r.purpose) COLLATE "C"
-		  FROM spine.sharing_rule r
-		 WHERE r.from_organisation = owner AND r.dataset = audience.dataset AND r.data_group = audience.data_group
-		   AND r.starts_at <= now() AND (r.ends_at IS NULL OR now() < r.ends_at)
-		   AND (r.purpose <> 'care'
-				OR EXISTS (SELECT FROM spine.relationship l
-							WHERE l.patient_id = ANY (linked) AND l.organisation = r.to_organisation
-							  AND l.kind = ANY (r.relationships)
-							  AND (l.until IS NULL OR l.until > now())))
-		 ORDER BY 1);
-END
-$fn$;
-COMMENT ON FUNCTION spine.audience(text, text, text, uuid) IS
-	'Who may have a record of this owner, data group and patient now, as ORGANISATION:purpose, in order. Care needs an active relationship of an accepted kind to the person; reporting and commissioning need none. patient_id NULL: a record with no person in it.';
-
-CREATE FUNCTION spine.reaudience(patients uuid[]) RETURNS bigint
-	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
-	AS 'MODULE_PATHNAME', 'spine_reaudience';
-COMMENT ON FUNCTION spine.reaudience(uuid[]) IS
-	'Computes anew the audience of every record of these patients, linked ids included, that an organisation hosted here owns. Records whose audience stays are not touched; revisions stay. Returns how many changed.';
-
-CREATE FUNCTION spine.reaudience_rules(the_owner text, the_dataset text, the_group text) RETURNS bigint
+CREATE FUNCTION spine.append_only() RETURNS trigger
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
-	SET jit = off
 	AS $fn$
-DECLARE
-	touched bigint;
-	persons bigint;
 BEGIN
-	IF to_regclass(format('%I.%I', the_dataset, the_group)) IS NULL
-	   OR the_owner <> ALL (spine.hosted_organisations()) THEN
-		RETURN 0;
+	-- the exchange may bring a row again; what it says stays
+	IF TG_OP = 'UPDATE' AND to_jsonb(NEW) - '{revision,audience}'::text[] = to_jsonb(OLD) - '{revision,audience}'::text[] THEN
+		RETURN NEW;
 	END IF;
-	-- only those who are shared now, or may become so; and once for a patient, not once for a record
-	EXECUTE format(
-		'WITH rule AS (
-			SELECT r.to_organisation, r.purpose FROM spine.sharing_rule r
-			 WHERE r.from_organisation = $1 AND r.dataset = $2 AND r.data_group = $3 AND r.in_force
-		 ), related AS (
-			SELECT unnest(spine.linked_patients(x.patient_id)) AS patient_id
-			  FROM (SELECT DISTINCT l.patient_id FROM spine.relationship l
-					 WHERE l.organisation IN (SELECT rule.to_organisation FROM rule WHERE rule.purpose = ''care'')
-					   AND (l.until IS NULL OR l.until > now())) x
-		 ), wanted AS MATERIALIZED (
-			SELECT p.patient_id, spine.audience($1, $2, $3, p.patient_id) AS audience
-			  FROM (SELECT DISTINCT t.patient_id FROM %1$I.%2$I t
-					 WHERE t.owner = $1 AND t.patient_id IS NOT NULL
-					   AND (t.audience <> ''{}'' OR t.patient_id IN (SELECT related.patient_id FROM related)
-							OR EXISTS (SELECT FROM rule WHERE rule.purpose <> ''care''))) p)
-		 UPDATE %1$I.%2$I t SET audience = w.audience
-		   FROM wanted w
-		  WHERE t.owner = $1 AND t.patient_id = w.patient_id AND t.audience IS DISTINCT FROM w.audience',
-		the_dataset, the_group)
-		USING the_owner, the_dataset, the_group;
-	GET DIAGNOSTICS persons = ROW_COUNT;
-	EXECUTE format(
-		'UPDATE %1$I.%2$I t SET audience = w.audience
-		   FROM (SELECT spine.audience($1, $2, $3, NULL) AS audience) w
-		  WHERE t.owner = $1 AND t.patient_id IS NULL AND t.audience IS DISTINCT FROM w.audience',
-		the_dataset, the_group)
-		USING the_owner, the_dataset, the_group;
-	GET DIAGNOSTICS touched = ROW_COUNT;
-	RETURN persons + touched;
+	RAISE EXCEPTION 'table %.% is append-only', TG_TABLE_SCHEMA, TG_TABLE_NAME
+		USING ERRCODE = 'object_not_in_prerequisite_state';
 END
 $fn$;
-COMMENT ON FUNCTION spine.reaudience_rules(text, text, text) IS
-	'Computes anew the audience of all records of an owner hosted here in a data group. Returns how many changed.';
+COMMENT ON FUNCTION spine.append_only() IS
+	'BEFORE UPDATE OR DELETE OR TRUNCATE trigger: refuses, but for a change of revision and audience.';
 
-CREATE FUNCTION spine.relationship_audience(owner text, organisation text) RETURNS text[]
-	LANGUAGE sql STABLE PARALLEL SAFE
+CREATE FUNCTION spine.my_agreements()
+	RETURNS TABLE (name text, version integer, title text, state text, in_force boolean, parties text[], signed_by text[],
+				   proposed_by text, proposed_at timestamptz, published_at timestamptz, starts timestamptz, ends timestamptz,
+				   review date, ended_by text, ended_at timestamptz, end_reason text, digest bytea, document jsonb)
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 	AS $fn$
-	SELECT ARRAY(
-		SELECT (a.code || ':care') COLLATE "C"
-		  FROM (SELECT relationship_audience.organisation AS code
-				UNION
-				SELECT r.from_organisation FROM spine.sharing_rule r
-				 WHERE r.to_organisation = relationship_audience.organisation AND r.purpose = 'care'
-				   AND r.starts_at <= now() AND (r.ends_at IS NULL OR now() < r.ends_at)) a
-		 WHERE a.code <> relationship_audience.owner
-		 ORDER BY 1)
+	SELECT a.name, a.version, a.title, a.state, a.in_force, a.parties, a.signed_by, a.proposed_by, a.proposed_at,
+		   a.published_at, a.starts_at, a.ends_at, spine.plain_date(a.document ->> 'review'),
+		   a.ended_by, a.ended_at, a.end_reason, a.digest, a.document
+	  FROM spine.agreement_states() a
+	 WHERE spine.caller_may_see(a.parties)
 	$fn$;
-COMMENT ON FUNCTION spine.relationship_audience(text, text) IS
-	'Who must know that this organisation has a relationship to a person: itself, and everybody who shares with it for care; never the owner, who has the row.';
-
-CREATE FUNCTION spine.reaudience_relationships(organisations text[]) RETURNS bigint
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
-	AS $fn$
-DECLARE
-	touched bigint;
-BEGIN
-	IF organisations = '{}' THEN
-		RETURN 0;
-	END IF;
-	WITH wanted AS MATERIALIZED (
-		SELECT p.owner, p.organisation, spine.relationship_audience(p.owner, p.organisation) AS audience
-		  FROM (SELECT DISTINCT l.owner, l.organisation FROM spine.relationship l
-				 WHERE l.organisation = ANY (organisations) AND l.owner = ANY (spine.hosted_organisations())) p)
-	UPDATE spine.relationship l SET audience = w.audience
-	  FROM wanted w
-	 WHERE l.owner = w.owner AND l.organisation = w.organisation AND l.audience IS DISTINCT FROM w.audience;
-	GET DIAGNOSTICS touched = ROW_COUNT;
-	RETURN touched;
-END
-$fn$;
-COMMENT ON FUNCTION spine.reaudience_relationships(text[]) IS
-	'Computes anew who must know of the relationships of these organisations, as far as they were recorded here. Returns how many changed.';
-
-CREATE FUNCTION spine.relationship_fill() RETURNS trigger
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
-	AS $fn$
-BEGIN
-	NEW.audience := spine.relationship_audience(NEW.owner, NEW.organisation);
-	RETURN NEW;
-END
-$fn$;
-COMMENT ON FUNCTION spine.relationship_fill() IS
-	'BEFORE INSERT trigger on spine.relationship: fills an audience that was left out.';
-
-CREATE FUNCTION spine.affected_by(patients uuid[], organisations text[]) RETURNS uuid[]
-	LANGUAGE sql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
-	AS $fn$
-	SELECT ARRAY(
-		SELECT DISTINCT c.patient
-		  FROM unnest(patients, organisations) AS c (patient, organisation)
-		 WHERE c.organisation IN (SELECT r.to_organisation FROM spine.sharing_rule r
-								   WHERE r.purpose = 'care' AND r.from_organisation = ANY (spine.hosted_organisations())))
-	$fn$;
-COMMENT ON FUNCTION spine.affected_by(uuid[], text[]) IS
-	'Those patients whose records here may have another audience after a change of a relationship to the organisation beside them: nobody shares with the others'' organisations.';
-
-CREATE FUNCTION spine.relationship_changed() RETURNS trigger
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
-	AS $fn$
-DECLARE
-	affected uuid[];
-BEGIN
-	IF TG_OP = 'INSERT' THEN
-		SELECT spine.affected_by(array_agg(n.patient_id), array_agg(n.organisation)) INTO affected FROM new_rows n;
-	ELSIF TG_OP = 'DELETE' THEN
-		SELECT spine.affected_by(array_agg(o.patient_id), array_agg(o.organisation)) INTO affected FROM old_rows o;
-	ELSE
-		SELECT spine.affected_by(array_agg(c.patient_id), array_agg(c.organisation)) INTO affected
-		  FROM (SELECT v.patient_id, v.organisation
-				  FROM old_rows o
-				  JOIN new_rows n USING (relationship_id)
-				 CROSS JOIN LATERAL (VALUES (o.patient_id, o.organisation), (n.patient_id, n.organisation))
-					AS v (patient_id, organisation)
-				 WHERE (o.patient_id, o.organisation, o.kind, o.until) IS DISTINCT FROM (n.patient_id, n.organisation, n.kind, n.until)) c;
-	END IF;
-	IF affected <> '{}' THEN
-		PERFORM spine.reaudience(affected);
-		INSERT INTO spine.unsettled (patients) VALUES (affected);
-	END IF;
-	RETURN NULL;
-END
-$fn$;
-COMMENT ON FUNCTION spine.relationship_changed() IS
-	'AFTER STATEMENT trigger on spine.relationship, local or received: computes anew the audience of the patients'' records.';
-
-CREATE FUNCTION spine.identity_changed() RETURNS trigger
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
-	AS $fn$
-DECLARE
-	affected uuid[];
-BEGIN
-	-- without rules every audience is empty
-	IF NOT EXISTS (SELECT FROM spine.sharing_rule) THEN
-		RETURN NULL;
-	END IF;
-	-- of a link that ends, each side's records; of one that begins, both sides' linked sets hold both
-	IF TG_OP = 'INSERT' THEN
-		affected := ARRAY(SELECT n.from_patient FROM new_rows n UNION SELECT n.to_patient FROM new_rows n);
-	ELSIF TG_OP = 'DELETE' THEN
-		affected := ARRAY(SELECT o.from_patient FROM old_rows o UNION SELECT o.to_patient FROM old_rows o);
-	ELSE
-		affected := ARRAY(SELECT o.from_patient FROM old_rows o UNION SELECT o.to_patient FROM old_rows o
-						  UNION SELECT n.from_patient FROM new_rows n UNION SELECT n.to_patient FROM new_rows n);
-	END IF;
-	IF affected <> '{}' THEN
-		PERFORM spine.reaudience(affected);
-		INSERT INTO spine.unsettled (patients) VALUES (affected);
-	END IF;
-	RETURN NULL;
-END
-$fn$;
-COMMENT ON FUNCTION spine.identity_changed() IS
-	'AFTER STATEMENT trigger on spine.identity_link: a link or its end changes whose relationships count for a record.';
-
-CREATE FUNCTION spine.oldest_snapshot() RETURNS xid8
-	LANGUAGE c VOLATILE PARALLEL RESTRICTED
-	AS 'MODULE_PATHNAME', 'spine_oldest_snapshot';
-COMMENT ON FUNCTION spine.oldest_snapshot() IS
-	'What transactions before this one have committed, every snapshot in use sees.';
-
-/*
- * A record that is written while a relationship or a rule changes may be given the audience of before: its
- * transaction does not see the change, nor the change the record. Intake takes no lock for this. The
- * records are looked at again instead: soon, which finds nearly all of them, and for certain when (1)
- * no snapshot is left that does not see the change and (2) every transaction that then ran has ended.
- */
-CREATE FUNCTION spine.settle_audiences() RETURNS bigint
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
-	AS $fn$
-DECLARE
-	waiting spine.unsettled;
-	certain boolean;
-	touched bigint := 0;
-BEGIN
-	IF spine.agreements_are_due() THEN
-		touched := spine.compile_agreements();
-	END IF;
-	IF NOT EXISTS (SELECT FROM spine.unsettled) THEN
-		RETURN touched;
-	END IF;
-	UPDATE spine.unsettled u SET horizon = pg_snapshot_xmax(pg_current_snapshot())
-	 WHERE u.horizon IS NULL AND u.changed_by < spine.oldest_snapshot();
-	FOR waiting IN
-		SELECT * FROM spine.unsettled u
-		 WHERE u.changed_by IS DISTINCT FROM pg_current_xact_id_if_assigned()
-		   AND (NOT u.looked_again
-				OR u.horizon <= pg_snapshot_xmin(pg_current_snapshot())
-				-- restored from another cluster, where transactions were counted otherwise
-				OR u.changed_by >= pg_snapshot_xmax(pg_current_snapshot()))
-		 ORDER BY u.unsettled_id
-		   FOR UPDATE SKIP LOCKED
-	LOOP
-		IF waiting.patients IS NOT NULL THEN
-			touched := touched + spine.reaudience(waiting.patients);
-		ELSE
-			touched := touched + spine.reaudience_rules(waiting.owner, waiting.dataset, waiting.data_group);
-		END IF;
-		certain := coalesce(waiting.horizon <= pg_snapshot_xmin(pg_current_snapshot()), false)
-				   OR waiting.changed_by >= pg_snapshot_xmax(pg_current_snapshot());
-		IF certain THEN
-			DELETE FROM spine.unsettled u WHERE u.unsettled_id = waiting.unsettled_id;
-		ELSE
-			UPDATE spine.unsettled u SET looked_again = true WHERE u.unsettled_id = waiting.unsettled_id;
-		END IF;
-	END LOOP;
-	RETURN touched;
-END
-$fn$;
-COMMENT ON FUNCTION spine.settle_audiences() IS
-	'What the courier does about audiences from time to time: agreements that begin or end with time, and records written while a relationship or a rule changed. Returns the number of records whose audience changed.';
+COMMENT ON FUNCTION spine.my_agreements() IS
+	'The agreements of which one of the caller''s organisations is a party; every one to a superuser. Read it through spine.agreements.';
 
 DO $rights$
 DECLARE
@@ -939,23 +494,25 @@ DECLARE
 	internal text;
 BEGIN
 	FOREACH definer IN ARRAY ARRAY[
-		'spine.compile_agreements()', 'spine.settle_audiences()', 'spine.agreements_are_due()', 'spine.agreements_changed()',
-		'spine.propose_agreement(jsonb)', 'spine.sign_agreement(text, integer, bytea)',
-		'spine.publish_agreement(text, integer)', 'spine.end_agreement(text, integer, text)',
-		'spine.relationship_changed()', 'spine.identity_changed()', 'spine.end_alias(text, text, text)']
+		'spine.propose_agreement(jsonb)',
+		'spine.sign_agreement(text, integer, bytea)',
+		'spine.publish_agreement(text, integer)',
+		'spine.end_agreement(text, integer, text)',
+		'spine.my_agreements()']
 	LOOP
 		EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO spine_owner', definer);
 		EXECUTE pg_catalog.format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', definer);
 	END LOOP;
 	FOREACH internal IN ARRAY ARRAY[
-		'spine.agreement_faults(jsonb)', 'spine.code_list_faults(text, jsonb, jsonb)', 'spine.plain_date(text)',
-		'spine.agreement_digest(jsonb)', 'spine.agreement_parties(jsonb)', 'spine.agreement_states()',
-		'spine.published_groups()', 'spine.rules_of_agreements()', 'spine.append_only()',
+		'spine.agreement_faults(jsonb)',
+		'spine.code_list_faults(text, jsonb, jsonb)',
+		'spine.plain_date(text)',
+		'spine.agreement_digest(jsonb)',
+		'spine.agreement_parties(jsonb)',
+		'spine.agreement_states()',
+		'spine.append_only()',
 		'spine.agreement_one(text, integer, bytea)',
-		'spine.agreement_say(text, integer, text, text, jsonb, bytea, text[], text)',
-		'spine.linked_patients(uuid)', 'spine.audience(text, text, text, uuid)', 'spine.reaudience(uuid[])',
-		'spine.reaudience_rules(text, text, text)', 'spine.relationship_audience(text, text)',
-		'spine.reaudience_relationships(text[])', 'spine.oldest_snapshot()', 'spine.relationship_fill()', 'spine.affected_by(uuid[], text[])']
+		'spine.agreement_say(text, integer, text, text, jsonb, bytea, text[], text)']
 	LOOP
 		EXECUTE pg_catalog.format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', internal);
 		EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO spine_owner', internal);
@@ -963,10 +520,10 @@ BEGIN
 END
 $rights$;
 
-GRANT EXECUTE ON FUNCTION spine.end_alias(text, text, text) TO spine_operator;
 GRANT EXECUTE ON FUNCTION spine.propose_agreement(jsonb), spine.sign_agreement(text, integer, bytea),
 	spine.publish_agreement(text, integer), spine.end_agreement(text, integer, text),
 	spine.agreement_faults(jsonb), spine.agreement_digest(jsonb),
 	-- what these two call, as the governor who asks
 	spine.code_list_faults(text, jsonb, jsonb), spine.plain_date(text), spine.compact_date(text)
 	TO spine_governor;
+GRANT EXECUTE ON FUNCTION spine.my_agreements() TO spine_member, spine_supplier, spine_governor, spine_operator;
