@@ -13,6 +13,8 @@ OBJS = \
 	extension/types/codes.o extension/types/codes_core.o \
 	extension/governance/identity.o \
 	extension/governance/caller.o \
+	extension/governance/openings.o \
+	extension/governance/rules.o \
 	extension/governance/visible.o \
 	extension/governance/audience.o \
 	extension/governance/csv.o \

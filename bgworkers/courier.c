@@ -267,6 +267,35 @@ courier_do_chores(void)
 	}
 }
 
+/*
+ * A piece of the audiences that changed rules have left to be computed anew.
+ * Returns whether there may be more: between two pieces others have their turn.
+ */
+static bool
+courier_reaudience(void)
+{
+	static SPIPlanPtr plan = NULL;
+	volatile bool more = false;
+	bool		isnull;
+
+	PG_TRY();
+	{
+		spine_worker_begin("computing audiences anew");
+		if (SPI_execute_plan(courier_plan(&plan, "SELECT spine.reaudience_turn() > 0", 0, NULL),
+							 NULL, NULL, false, 0) != SPI_OK_SELECT)
+			elog(ERROR, "computing audiences anew failed");
+		more = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+		spine_worker_commit();
+	}
+	PG_CATCH();
+	{
+		(void) spine_worker_failed();
+		more = false;
+	}
+	PG_END_TRY();
+	return more;
+}
+
 /* Lets the connection go and waits longer with each failure in a row. */
 static void
 neighbour_failed(Neighbour *neighbour, const char *error)
@@ -662,6 +691,7 @@ void
 spine_courier_main(Datum database)
 {
 	TimestampTz listed_at = 0;
+	bool		more = false;
 
 	spine_worker_start();
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(database), InvalidOid, 0);
@@ -700,6 +730,11 @@ spine_courier_main(Datum database)
 		{
 			courier_do_chores();
 			wait = courier_advance();
+		}
+		if (look || more)
+		{
+			more = courier_reaudience();
+			wait = more ? 0 : courier_advance();
 		}
 		if (courier_wait(wait))
 			for (Neighbour *neighbour = neighbours; neighbour; neighbour = neighbour->next)

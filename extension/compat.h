@@ -68,4 +68,18 @@
 	index_beginscan(table, index, snapshot, nkeys, 0)
 #endif
 
+/*
+ * Whether a plan may be run more than once, which keeps it from using parallel workers, is an
+ * argument of ExecutorRun until 17, and told from the query's state since 18.
+ */
+#if PG_VERSION_NUM >= 180000
+#define SPINE_EXECUTE_ONCE_PARAMETER
+#define SPINE_EXECUTE_ONCE_ARGUMENT
+#define SPINE_EXECUTE_WITHOUT_WORKERS(query) ((query)->already_executed = true)
+#else
+#define SPINE_EXECUTE_ONCE_PARAMETER	, bool execute_once
+#define SPINE_EXECUTE_ONCE_ARGUMENT		, execute_once
+#define SPINE_EXECUTE_WITHOUT_WORKERS(query) (execute_once = false)
+#endif
+
 #endif							/* SPINE_COMPAT_H */

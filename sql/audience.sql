@@ -14,30 +14,70 @@ CREATE FUNCTION spine.published_groups() RETURNS TABLE (dataset text, data_group
 	$fn$;
 COMMENT ON FUNCTION spine.published_groups() IS 'Every data group of every data set published here.';
 
+CREATE FUNCTION spine.newest_groups() RETURNS TABLE (dataset text, data_group text, items jsonb)
+	LANGUAGE sql STABLE PARALLEL SAFE ROWS 50
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+	SELECT n.name, n.data_group, jsonb_agg(n.body)
+	  FROM (SELECT DISTINCT ON (d.name, g.definition ->> 'name', spine.item_column(i.body))
+				   d.name, g.definition ->> 'name' AS data_group, i.body
+			  FROM spine.dataset d
+			 CROSS JOIN LATERAL jsonb_array_elements(d.definition -> 'groups') AS g (definition)
+			 CROSS JOIN LATERAL jsonb_array_elements(g.definition -> 'items') AS i (body)
+			 ORDER BY d.name, g.definition ->> 'name', spine.item_column(i.body), string_to_array(d.version, '.')::integer[] DESC) n
+	 GROUP BY n.name, n.data_group
+	$fn$;
+COMMENT ON FUNCTION spine.newest_groups() IS
+	'Every data group published here with its items of all versions, each as the newest version that has it defines it: what class an item is of, that version says, in the views of older ones too.';
+
+CREATE FUNCTION spine.rules_of_agreement(document jsonb)
+	RETURNS TABLE (clause integer, from_organisation text, to_organisation text, purpose text, dataset text, data_group text,
+				   relationships text[], retention interval, scope text[], emergency boolean, emergency_scope text[],
+				   about_mother boolean, identified boolean)
+	LANGUAGE sql STABLE PARALLEL SAFE ROWS 100
+	SET search_path = pg_catalog, pg_temp
+	SET jit = off
+	AS $fn$
+	WITH said AS MATERIALIZED (
+		-- once for a group of a clause, not once for a rule
+		SELECT c.n, c.clause, k.dataset, k.data_group,
+			   spine.clause_scope(c.clause, k.data_group, k.items) AS scope,
+			   CASE WHEN spine.clause_emergency(c.clause) THEN spine.clause_emergency_scope(c.clause, k.data_group, k.items)
+					ELSE '{}' END AS emergency_scope
+		  FROM jsonb_array_elements(document -> 'clauses') WITH ORDINALITY AS c (clause, n)
+		  JOIN spine.newest_groups() k ON k.dataset = c.clause ->> 'dataset'
+									  AND (c.clause -> 'groups' = '"all"' OR c.clause -> 'groups' @> to_jsonb(k.data_group))
+	)
+	SELECT s.n::integer, f.code, t.code, s.clause ->> 'purpose', s.dataset, s.data_group,
+		   spine.clause_relationships(s.clause), spine.clause_retention(s.clause), s.scope,
+		   spine.clause_emergency(s.clause), s.emergency_scope,
+		   EXISTS (SELECT FROM unnest(s.scope || s.emergency_scope) AS u WHERE starts_with(u, 'm')),
+		   spine.clause_identified(s.clause)
+	  FROM said s
+	 CROSS JOIN LATERAL jsonb_array_elements_text(s.clause -> 'from') AS f (code)
+	 CROSS JOIN LATERAL jsonb_array_elements_text(s.clause -> 'to') AS t (code)
+	 WHERE f.code <> t.code
+	$fn$;
+COMMENT ON FUNCTION spine.rules_of_agreement(jsonb) IS
+	'The sharing rules that a sound agreement document stands for, here and now. A data group that is not published here has no rule until it is.';
+
 CREATE FUNCTION spine.rules_of_agreements()
 	RETURNS TABLE (agreement text, version integer, clause integer, from_organisation text, to_organisation text,
-				   purpose text, dataset text, data_group text, relationships text[],
+				   purpose text, dataset text, data_group text, relationships text[], retention interval, scope text[],
+				   emergency boolean, emergency_scope text[], about_mother boolean, identified boolean,
 				   starts_at timestamptz, ends_at timestamptz, in_force boolean)
 	LANGUAGE sql STABLE PARALLEL SAFE ROWS 1000
 	SET search_path = pg_catalog, pg_temp
 	SET jit = off
 	AS $fn$
-	WITH known AS MATERIALIZED (SELECT * FROM spine.published_groups())
-	SELECT a.name, a.version, c.n::integer, f.code, t.code, c.clause ->> 'purpose', k.dataset, k.data_group,
-		   CASE WHEN c.clause ->> 'purpose' = 'care'
-				THEN ARRAY(SELECT DISTINCT r FROM jsonb_array_elements_text(c.clause -> 'relationships') r ORDER BY r)
-				ELSE '{}' END,
+	SELECT a.name, a.version, r.clause, r.from_organisation, r.to_organisation, r.purpose, r.dataset, r.data_group,
+		   r.relationships, r.retention, r.scope, r.emergency, r.emergency_scope, r.about_mother, r.identified,
 		   a.starts_at, a.ends_at, a.in_force
 	  FROM spine.agreement_states() a
-	 CROSS JOIN LATERAL jsonb_array_elements(a.document -> 'clauses') WITH ORDINALITY AS c (clause, n)
-	 CROSS JOIN LATERAL jsonb_array_elements_text(c.clause -> 'from') AS f (code)
-	 CROSS JOIN LATERAL jsonb_array_elements_text(c.clause -> 'to') AS t (code)
-	  JOIN known k ON k.dataset = c.clause ->> 'dataset'
-				  AND (c.clause -> 'groups' = '"all"' OR c.clause -> 'groups' @> to_jsonb(k.data_group))
-	 WHERE a.state = 'published' AND f.code <> t.code
+	 CROSS JOIN LATERAL spine.rules_of_agreement(a.document) r
+	 WHERE a.state = 'published'
 	$fn$;
-COMMENT ON FUNCTION spine.rules_of_agreements() IS
-	'What spine.sharing_rule should hold now. A data group that is not published here has no rule until it is.';
+COMMENT ON FUNCTION spine.rules_of_agreements() IS 'What spine.sharing_rule should hold now.';
 
 CREATE FUNCTION spine.compile_agreements() RETURNS bigint
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
@@ -58,22 +98,20 @@ BEGIN
 	before := ARRAY(SELECT r FROM spine.sharing_rule r WHERE r.in_force);
 	wanted := ARRAY(
 		SELECT (w.agreement, w.version, w.clause, w.from_organisation, w.to_organisation, w.purpose, w.dataset, w.data_group,
-				w.relationships, w.starts_at, w.ends_at, w.in_force)::spine.sharing_rule
+				w.relationships, w.retention, w.scope, w.emergency, w.emergency_scope, w.about_mother, w.identified,
+				w.starts_at, w.ends_at, w.in_force)::spine.sharing_rule
 		  FROM spine.rules_of_agreements() w);
 	DELETE FROM spine.sharing_rule r
 	 WHERE NOT EXISTS (
 		SELECT FROM unnest(wanted) w
 		 WHERE w.from_organisation = r.from_organisation AND w.dataset = r.dataset AND w.data_group = r.data_group
 		   AND w.to_organisation = r.to_organisation AND w.purpose = r.purpose
-		   AND w.agreement = r.agreement AND w.version = r.version AND w.clause = r.clause);
-	INSERT INTO spine.sharing_rule AS r SELECT w.* FROM unnest(wanted) w
-	ON CONFLICT (from_organisation, dataset, data_group, to_organisation, purpose, agreement, version, clause) DO UPDATE
-		SET relationships = EXCLUDED.relationships, starts_at = EXCLUDED.starts_at,
-			ends_at = EXCLUDED.ends_at, in_force = EXCLUDED.in_force
-	 WHERE (r.relationships, r.starts_at, r.ends_at, r.in_force)
-		   IS DISTINCT FROM (EXCLUDED.relationships, EXCLUDED.starts_at, EXCLUDED.ends_at, EXCLUDED.in_force);
+		   AND w.agreement = r.agreement AND w.version = r.version AND w.clause = r.clause
+		   AND w IS NOT DISTINCT FROM r);
+	INSERT INTO spine.sharing_rule SELECT w.* FROM unnest(wanted) w
+	ON CONFLICT (from_organisation, dataset, data_group, to_organisation, purpose, agreement, version, clause) DO NOTHING;
 
-	-- which audiences rest on what has changed: of relationships first, so that they travel first
+	-- which audiences rest on what has changed: of relationships and dissents first, so that they travel first
 	PERFORM spine.reaudience_relationships(ARRAY(
 		WITH was AS (SELECT w.to_organisation, w.from_organisation FROM unnest(before) w WHERE w.purpose = 'care'),
 			 is_now AS (SELECT r.to_organisation, r.from_organisation FROM spine.sharing_rule r
@@ -82,10 +120,16 @@ BEGIN
 		  FROM ((SELECT * FROM was EXCEPT SELECT * FROM is_now)
 				UNION ALL
 				(SELECT * FROM is_now EXCEPT SELECT * FROM was)) d));
+	UPDATE spine.dissent d SET audience = w.audience
+	  FROM (SELECT o AS owner, spine.dissent_audience(o) AS audience FROM unnest(hosted) o) w
+	 WHERE d.owner = w.owner AND d.audience IS DISTINCT FROM w.audience;
 	FOR changed IN
-		WITH was AS (SELECT w.from_organisation, w.dataset, w.data_group, w.to_organisation, w.purpose, w.relationships
+		-- what of a rule decides an audience
+		WITH was AS (SELECT w.from_organisation, w.dataset, w.data_group, w.to_organisation, w.purpose, w.relationships, w.retention,
+							w.scope, w.emergency, w.emergency_scope
 					   FROM unnest(before) w),
-			 is_now AS (SELECT r.from_organisation, r.dataset, r.data_group, r.to_organisation, r.purpose, r.relationships
+			 is_now AS (SELECT r.from_organisation, r.dataset, r.data_group, r.to_organisation, r.purpose, r.relationships, r.retention,
+							   r.scope, r.emergency, r.emergency_scope
 						  FROM spine.sharing_rule r WHERE r.in_force)
 		SELECT DISTINCT d.from_organisation, d.dataset, d.data_group
 		  FROM ((SELECT * FROM was EXCEPT SELECT * FROM is_now)
@@ -94,7 +138,7 @@ BEGIN
 		 WHERE d.from_organisation = ANY (hosted)
 		 ORDER BY 1, 2, 3
 	LOOP
-		touched := touched + spine.reaudience_rules(changed.from_organisation, changed.dataset, changed.data_group);
+		touched := touched + spine.reaudience_group(changed.from_organisation, changed.dataset, changed.data_group);
 		INSERT INTO spine.unsettled (owner, dataset, data_group)
 			VALUES (changed.from_organisation, changed.dataset, changed.data_group);
 	END LOOP;
@@ -102,7 +146,7 @@ BEGIN
 END
 $fn$;
 COMMENT ON FUNCTION spine.compile_agreements() IS
-	'Brings spine.sharing_rule in line with the agreements in force at this moment, and the audiences with it. Returns the number of records whose audience changed. Called by triggers, and by spine.settle_audiences() when an agreement''s time begins or ends.';
+	'Brings spine.sharing_rule in line with the agreements in force at this moment, and the audiences with it, those of large groups by and by (spine.reaudience_task). Returns the number of records whose audience changed. Called by triggers, and by spine.settle_audiences() when an agreement''s time begins or ends.';
 
 CREATE FUNCTION spine.agreements_are_due() RETURNS boolean
 	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
@@ -192,6 +236,54 @@ $fn$;
 COMMENT ON FUNCTION spine.end_alias(text, text, text) IS
 	'Forgets whom a system''s own patient number means, with the episode numbers and the link that rest on it: after the system sent it with a wrong NHS number. What is stored stays where it is until the system sends it again, with the right number. Returns the patient id it meant. For an operator of the organisation.';
 
+/*
+ * The one definition of who may see what of a person: DESIGN, "Governance". No SET clauses: it is part of the
+ * statement that asks, which plans it once.
+ */
+CREATE FUNCTION spine.rules_that_hold(owner text, dataset text, data_group text, persons uuid[])
+	RETURNS TABLE (to_organisation text, purpose text, scope text[], agreement text, version integer, clause integer)
+	LANGUAGE sql STABLE PARALLEL SAFE ROWS 10
+	AS $fn$
+	SELECT r.to_organisation, h.purpose, CASE h.purpose WHEN 'emergency' THEN r.emergency_scope ELSE r.scope END,
+		   r.agreement, r.version, r.clause
+	  FROM spine.sharing_rule r
+	 CROSS JOIN LATERAL (
+		SELECT r.purpose
+		 WHERE (r.purpose <> 'care'
+				OR EXISTS (SELECT FROM spine.relationship l
+							WHERE l.patient_id = ANY (persons) AND l.organisation = r.to_organisation
+							  AND l.kind = ANY (r.relationships)
+							  AND (l.until IS NULL OR l.until + r.retention > pg_catalog.now())))
+		   AND NOT EXISTS (SELECT FROM spine.dissent d
+							WHERE d.patient_id = ANY (persons)
+							  AND (d.purpose = r.purpose OR d.purpose = 'secondary' AND r.purpose IN ('reporting', 'commissioning'))
+							  AND (d.organisation IS NULL OR d.organisation = r.to_organisation)
+							  AND (d.until IS NULL OR d.until > pg_catalog.now()))
+		 UNION ALL
+		-- who broke the glass is not stopped by a dissent
+		SELECT 'emergency'
+		 WHERE r.emergency
+		   AND EXISTS (SELECT FROM spine.relationship l
+						WHERE l.patient_id = ANY (persons) AND l.organisation = r.to_organisation
+						  AND l.kind = 'emergency' AND (l.until IS NULL OR l.until > pg_catalog.now()))) h (purpose)
+	 WHERE r.from_organisation = owner AND r.dataset = rules_that_hold.dataset AND r.data_group = rules_that_hold.data_group
+	   AND r.starts_at <= pg_catalog.now() AND (r.ends_at IS NULL OR pg_catalog.now() < r.ends_at)
+	$fn$;
+COMMENT ON FUNCTION spine.rules_that_hold(text, text, text, uuid[]) IS
+	'The clauses in force under which an organisation may now have records of this owner and data group about the person with these ids (NULL: about nobody), with what they show of the items. Care needs an active relationship of an accepted kind, or one within its retention, and no dissent; purpose emergency an active emergency, where the clause allows it; reporting and commissioning no dissent.';
+
+CREATE FUNCTION spine.mothers(children uuid[]) RETURNS uuid[]
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+	SELECT ARRAY(
+		SELECT DISTINCT m.id
+		  FROM spine.family_link f
+		 CROSS JOIN LATERAL unnest(spine.linked_patients(f.mother)) AS m (id)
+		 WHERE f.child = ANY (children) AND (f.until IS NULL OR f.until > now()))
+	$fn$;
+COMMENT ON FUNCTION spine.mothers(uuid[]) IS 'All ids of the mother of the child with these ids.';
+
 CREATE FUNCTION spine.audience(owner text, dataset text, data_group text, patient_id uuid) RETURNS text[]
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
@@ -201,29 +293,42 @@ CREATE FUNCTION spine.audience(owner text, dataset text, data_group text, patien
 	AS $fn$
 DECLARE
 	linked uuid[];
+	mothers uuid[] := '{}';
+	about_mother boolean;
 BEGIN
-	IF NOT EXISTS (SELECT FROM spine.sharing_rule r
-					WHERE r.from_organisation = owner AND r.dataset = audience.dataset AND r.data_group = audience.data_group) THEN
+	SELECT bool_or(r.about_mother) INTO about_mother
+	  FROM spine.sharing_rule r
+	 WHERE r.from_organisation = owner AND r.dataset = audience.dataset AND r.data_group = audience.data_group;
+	IF about_mother IS NULL THEN
 		RETURN '{}';
 	END IF;
 	IF audience.patient_id IS NOT NULL THEN
 		linked := spine.linked_patients(audience.patient_id);
 	END IF;
+	IF about_mother THEN
+		mothers := spine.mothers(linked);
+	END IF;
+	IF mothers = '{}' THEN
+		RETURN ARRAY(
+			SELECT DISTINCT (h.to_organisation || ':' || h.purpose || s.said) COLLATE "C"
+			  FROM spine.rules_that_hold(audience.owner, audience.dataset, audience.data_group, linked) h
+			 CROSS JOIN LATERAL (SELECT '' UNION ALL SELECT '/' || u FROM unnest(h.scope) u WHERE NOT starts_with(u, 'm')) AS s (said)
+			 ORDER BY 1);
+	END IF;
+	-- what a baby's record says of the mother follows hers too
 	RETURN ARRAY(
-		SELECT DISTINCT (r.to_organisation || ':' || r.purpose) COLLATE "C"
-		  FROM spine.sharing_rule r
-		 WHERE r.from_organisation = owner AND r.dataset = audience.dataset AND r.data_group = audience.data_group
-		   AND r.starts_at <= now() AND (r.ends_at IS NULL OR now() < r.ends_at)
-		   AND (r.purpose <> 'care'
-				OR EXISTS (SELECT FROM spine.relationship l
-							WHERE l.patient_id = ANY (linked) AND l.organisation = r.to_organisation
-							  AND l.kind = ANY (r.relationships)
-							  AND (l.until IS NULL OR l.until > now())))
+		SELECT DISTINCT (h.to_organisation || ':' || h.purpose || s.said) COLLATE "C"
+		  FROM spine.rules_that_hold(audience.owner, audience.dataset, audience.data_group, linked) h
+		 CROSS JOIN LATERAL (
+			SELECT '' UNION ALL SELECT '/' || u FROM unnest(h.scope) u
+					   WHERE NOT starts_with(u, 'm')
+						  OR EXISTS (SELECT FROM spine.rules_that_hold(audience.owner, audience.dataset, audience.data_group, mothers) m
+									  WHERE m.to_organisation = h.to_organisation AND m.purpose = h.purpose AND m.scope @> ARRAY[u])) AS s (said)
 		 ORDER BY 1);
 END
 $fn$;
 COMMENT ON FUNCTION spine.audience(text, text, text, uuid) IS
-	'Who may have a record of this owner, data group and patient now, as ORGANISATION:purpose, in order. Care needs an active relationship of an accepted kind to the person; reporting and commissioning need none. patient_id NULL: a record with no person in it.';
+	'Who may have a record of this owner, data group and patient now, in order: ORGANISATION:purpose, and behind a slash what it may have of the items: letters of whole classes (a administrative, c clinical, i identity, r restricted), +column for a single item, and the same behind m (m:aci, m+column) of what a baby''s record says about the mother. patient_id NULL: a record with no person in it.';
 
 CREATE FUNCTION spine.reaudience(patients uuid[]) RETURNS bigint
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
@@ -279,6 +384,79 @@ $fn$;
 COMMENT ON FUNCTION spine.reaudience_rules(text, text, text) IS
 	'Computes anew the audience of all records of an owner hosted here in a data group. Returns how many changed.';
 
+CREATE FUNCTION spine.reaudience_group(the_owner text, the_dataset text, the_group text) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	SET jit = off
+	AS $fn$
+DECLARE
+	-- what is done at once, within the transaction that changes the rules
+	few CONSTANT integer := 10000;
+	records bigint;
+BEGIN
+	IF to_regclass(format('%I.%I', the_dataset, the_group)) IS NULL OR the_owner <> ALL (spine.hosted_organisations()) THEN
+		RETURN 0;
+	END IF;
+	EXECUTE format('SELECT count(*) FROM (SELECT FROM %I.%I t WHERE t.owner = $1 LIMIT $2 + 1) x', the_dataset, the_group)
+		INTO records USING the_owner, few;
+	IF records <= few THEN
+		RETURN spine.reaudience_rules(the_owner, the_dataset, the_group);
+	END IF;
+	INSERT INTO spine.reaudience_task (owner, dataset, data_group) VALUES (the_owner, the_dataset, the_group)
+		ON CONFLICT (owner, dataset, data_group) DO UPDATE SET done_to = NULL, since = clock_timestamp();
+	PERFORM spine.ring_doorbell();
+	RETURN 0;
+END
+$fn$;
+COMMENT ON FUNCTION spine.reaudience_group(text, text, text) IS
+	'spine.reaudience_rules at once for a group of few records; for others it is left to spine.reaudience_turn(). Returns how many records changed so far.';
+
+CREATE FUNCTION spine.reaudience_turn(most integer DEFAULT 2000) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+	SET jit = off
+	AS $fn$
+DECLARE
+	task spine.reaudience_task;
+	looked_at bigint;
+	upto uuid;
+BEGIN
+	SELECT * INTO task FROM spine.reaudience_task t ORDER BY t.since, t.owner, t.dataset, t.data_group LIMIT 1 FOR UPDATE SKIP LOCKED;
+	IF NOT FOUND THEN
+		RETURN 0;
+	END IF;
+	IF to_regclass(format('%I.%I', task.dataset, task.data_group)) IS NOT NULL THEN
+		-- in the order of ids, once for a patient of the piece
+		EXECUTE format(
+			'WITH piece AS MATERIALIZED (
+				SELECT t.record_id, t.patient_id, t.audience FROM %1$I.%2$I t
+				 WHERE t.owner = $1 AND ($4 IS NULL OR t.record_id > $4) ORDER BY t.record_id LIMIT $5
+			 ), wanted AS MATERIALIZED (
+				SELECT p.patient_id, spine.audience($1, $2, $3, p.patient_id) AS audience
+				  FROM (SELECT DISTINCT piece.patient_id FROM piece) p
+			 ), mended AS (
+				UPDATE %1$I.%2$I t SET audience = w.audience
+				  FROM piece p JOIN wanted w ON w.patient_id IS NOT DISTINCT FROM p.patient_id
+				 WHERE t.record_id = p.record_id AND p.audience IS DISTINCT FROM w.audience
+			 )
+			 SELECT count(*), (SELECT l.record_id FROM piece l ORDER BY l.record_id DESC LIMIT 1) FROM piece',
+			task.dataset, task.data_group)
+			INTO looked_at, upto
+			USING task.owner, task.dataset, task.data_group, task.done_to, most;
+	END IF;
+	IF coalesce(looked_at, 0) < most THEN
+		DELETE FROM spine.reaudience_task t
+		 WHERE t.owner = task.owner AND t.dataset = task.dataset AND t.data_group = task.data_group;
+	ELSE
+		UPDATE spine.reaudience_task t SET done_to = upto
+		 WHERE t.owner = task.owner AND t.dataset = task.dataset AND t.data_group = task.data_group;
+	END IF;
+	RETURN greatest(coalesce(looked_at, 0), 1);
+END
+$fn$;
+COMMENT ON FUNCTION spine.reaudience_turn(integer) IS
+	'One piece of what spine.reaudience_task holds: so many records have their audience computed anew. Returns how many were looked at, 0 when there is nothing to do. The courier calls it; a transaction for each piece, so that nobody waits long for a row.';
+
 CREATE FUNCTION spine.relationship_audience(owner text, organisation text) RETURNS text[]
 	LANGUAGE sql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
@@ -310,15 +488,113 @@ BEGIN
 		SELECT p.owner, p.organisation, spine.relationship_audience(p.owner, p.organisation) AS audience
 		  FROM (SELECT DISTINCT l.owner, l.organisation FROM spine.relationship l
 				 WHERE l.organisation = ANY (organisations) AND l.owner = ANY (spine.hosted_organisations())) p)
-	UPDATE spine.relationship l SET audience = w.audience
+	UPDATE spine.relationship l
+	   -- who has an emergency to review keeps it
+	   SET audience = CASE WHEN l.kind = 'emergency' THEN spine.audience_union(l.audience, w.audience) ELSE w.audience END
 	  FROM wanted w
-	 WHERE l.owner = w.owner AND l.organisation = w.organisation AND l.audience IS DISTINCT FROM w.audience;
+	 WHERE l.owner = w.owner AND l.organisation = w.organisation
+	   AND CASE WHEN l.kind = 'emergency' THEN NOT l.audience @> w.audience ELSE l.audience IS DISTINCT FROM w.audience END;
 	GET DIAGNOSTICS touched = ROW_COUNT;
 	RETURN touched;
 END
 $fn$;
 COMMENT ON FUNCTION spine.reaudience_relationships(text[]) IS
 	'Computes anew who must know of the relationships of these organisations, as far as they were recorded here. Returns how many changed.';
+
+CREATE FUNCTION spine.audience_union(one text[], other text[]) RETURNS text[]
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$ SELECT ARRAY(SELECT DISTINCT u COLLATE "C" FROM unnest(one || other) u ORDER BY 1) $fn$;
+COMMENT ON FUNCTION spine.audience_union(text[], text[]) IS 'The tokens of both audiences, in order.';
+
+CREATE FUNCTION spine.dissent_audience(owner text) RETURNS text[]
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+	SELECT ARRAY(
+		SELECT (a.code || ':care') COLLATE "C"
+		  FROM (SELECT r.from_organisation AS code FROM spine.sharing_rule r
+				 WHERE r.starts_at <= now() AND (r.ends_at IS NULL OR now() < r.ends_at)
+				UNION
+				SELECT r.to_organisation FROM spine.sharing_rule r
+				 WHERE r.starts_at <= now() AND (r.ends_at IS NULL OR now() < r.ends_at)) a
+		 WHERE a.code <> dissent_audience.owner
+		 ORDER BY 1)
+	$fn$;
+COMMENT ON FUNCTION spine.dissent_audience(text) IS
+	'Who must know of a dissent that this organisation has recorded: whoever shares anything with anybody, and whoever gets it; never the owner, who has the row.';
+
+CREATE FUNCTION spine.dissent_fill() RETURNS trigger
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+BEGIN
+	NEW.audience := spine.dissent_audience(NEW.owner);
+	RETURN NEW;
+END
+$fn$;
+COMMENT ON FUNCTION spine.dissent_fill() IS 'BEFORE INSERT trigger on spine.dissent: fills an audience that was left out.';
+
+CREATE FUNCTION spine.settle_patients(patients uuid[]) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+BEGIN
+	IF cardinality(patients) > 0 THEN
+		PERFORM spine.reaudience(patients);
+		INSERT INTO spine.unsettled (patients) VALUES (patients);
+	END IF;
+END
+$fn$;
+COMMENT ON FUNCTION spine.settle_patients(uuid[]) IS
+	'Computes anew the audience of these patients'' records, now and once more when nobody is left who writes without knowing.';
+
+CREATE FUNCTION spine.dissent_changed() RETURNS trigger
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+BEGIN
+	IF NOT EXISTS (SELECT FROM spine.sharing_rule) THEN
+		RETURN NULL;
+	END IF;
+	IF TG_OP = 'INSERT' THEN
+		PERFORM spine.settle_patients(ARRAY(SELECT DISTINCT n.patient_id FROM new_rows n));
+	ELSIF TG_OP = 'DELETE' THEN
+		PERFORM spine.settle_patients(ARRAY(SELECT DISTINCT o.patient_id FROM old_rows o));
+	ELSE
+		PERFORM spine.settle_patients(ARRAY(
+			SELECT DISTINCT v.patient_id
+			  FROM old_rows o JOIN new_rows n USING (dissent_id)
+			 CROSS JOIN LATERAL (VALUES (o.patient_id), (n.patient_id)) AS v (patient_id)
+			 WHERE (o.patient_id, o.purpose, o.organisation, o.until) IS DISTINCT FROM (n.patient_id, n.purpose, n.organisation, n.until)));
+	END IF;
+	RETURN NULL;
+END
+$fn$;
+COMMENT ON FUNCTION spine.dissent_changed() IS
+	'AFTER STATEMENT trigger on spine.dissent, local or received: computes anew the audience of the patients'' records.';
+
+CREATE FUNCTION spine.family_changed() RETURNS trigger
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+BEGIN
+	-- who the mother is matters to what a baby's record says about her
+	IF NOT EXISTS (SELECT FROM spine.sharing_rule r WHERE r.about_mother) THEN
+		RETURN NULL;
+	END IF;
+	IF TG_OP = 'INSERT' THEN
+		PERFORM spine.settle_patients(ARRAY(SELECT DISTINCT n.child FROM new_rows n));
+	ELSIF TG_OP = 'DELETE' THEN
+		PERFORM spine.settle_patients(ARRAY(SELECT DISTINCT o.child FROM old_rows o));
+	ELSE
+		PERFORM spine.settle_patients(ARRAY(SELECT o.child FROM old_rows o UNION SELECT n.child FROM new_rows n));
+	END IF;
+	RETURN NULL;
+END
+$fn$;
+COMMENT ON FUNCTION spine.family_changed() IS
+	'AFTER STATEMENT trigger on spine.family_link: computes anew the audience of the children''s records.';
 
 CREATE FUNCTION spine.relationship_fill() RETURNS trigger
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -353,7 +629,16 @@ DECLARE
 	affected uuid[];
 BEGIN
 	IF TG_OP = 'INSERT' THEN
-		SELECT spine.affected_by(array_agg(n.patient_id), array_agg(n.organisation)) INTO affected FROM new_rows n;
+		-- An emergency of our own is written for somebody who waits, by one on whom many wait: its reader
+		-- is judged by the rules themselves, and the courier does the rest.
+		SELECT array_agg(n.patient_id) INTO affected FROM new_rows n
+		 WHERE n.kind = 'emergency' AND n.owner = ANY (spine.hosted_organisations());
+		IF affected IS NOT NULL THEN
+			INSERT INTO spine.unsettled (patients) VALUES (affected);
+			PERFORM spine.ring_doorbell();
+		END IF;
+		SELECT spine.affected_by(array_agg(n.patient_id), array_agg(n.organisation)) INTO affected FROM new_rows n
+		 WHERE n.kind <> 'emergency' OR n.owner <> ALL (spine.hosted_organisations());
 	ELSIF TG_OP = 'DELETE' THEN
 		SELECT spine.affected_by(array_agg(o.patient_id), array_agg(o.organisation)) INTO affected FROM old_rows o;
 	ELSE
@@ -365,10 +650,7 @@ BEGIN
 					AS v (patient_id, organisation)
 				 WHERE (o.patient_id, o.organisation, o.kind, o.until) IS DISTINCT FROM (n.patient_id, n.organisation, n.kind, n.until)) c;
 	END IF;
-	IF affected <> '{}' THEN
-		PERFORM spine.reaudience(affected);
-		INSERT INTO spine.unsettled (patients) VALUES (affected);
-	END IF;
+	PERFORM spine.settle_patients(affected);
 	RETURN NULL;
 END
 $fn$;
@@ -395,10 +677,7 @@ BEGIN
 		affected := ARRAY(SELECT o.from_patient FROM old_rows o UNION SELECT o.to_patient FROM old_rows o
 						  UNION SELECT n.from_patient FROM new_rows n UNION SELECT n.to_patient FROM new_rows n);
 	END IF;
-	IF affected <> '{}' THEN
-		PERFORM spine.reaudience(affected);
-		INSERT INTO spine.unsettled (patients) VALUES (affected);
-	END IF;
+	PERFORM spine.settle_patients(affected);
 	RETURN NULL;
 END
 $fn$;
@@ -425,9 +704,23 @@ DECLARE
 	waiting spine.unsettled;
 	certain boolean;
 	touched bigint := 0;
+	settled_to timestamptz := (SELECT s.at FROM spine.settled s);
+	ended uuid[];
 BEGIN
 	IF spine.agreements_are_due() THEN
 		touched := spine.compile_agreements();
+	END IF;
+
+	-- relationships whose time, or whose retention after it, has come to its end since
+	SELECT array_agg(DISTINCT l.patient_id) INTO ended
+	  FROM (SELECT r.to_organisation, r.retention FROM spine.sharing_rule r
+			UNION
+			SELECT r.to_organisation, interval '0' FROM spine.sharing_rule r) r
+	  JOIN spine.relationship l ON l.organisation = r.to_organisation
+							   AND l.until > settled_to - r.retention AND l.until <= now() - r.retention;
+	IF ended IS NOT NULL OR settled_to < now() - interval '1 minute' THEN
+		touched := touched + coalesce(spine.reaudience(ended), 0);
+		UPDATE spine.settled SET at = now();
 	END IF;
 	IF NOT EXISTS (SELECT FROM spine.unsettled) THEN
 		RETURN touched;
@@ -447,7 +740,7 @@ BEGIN
 		IF waiting.patients IS NOT NULL THEN
 			touched := touched + spine.reaudience(waiting.patients);
 		ELSE
-			touched := touched + spine.reaudience_rules(waiting.owner, waiting.dataset, waiting.data_group);
+			touched := touched + spine.reaudience_group(waiting.owner, waiting.dataset, waiting.data_group);
 		END IF;
 		certain := coalesce(waiting.horizon <= pg_snapshot_xmin(pg_current_snapshot()), false)
 				   OR waiting.changed_by >= pg_snapshot_xmax(pg_current_snapshot());
@@ -461,7 +754,7 @@ BEGIN
 END
 $fn$;
 COMMENT ON FUNCTION spine.settle_audiences() IS
-	'What the courier does about audiences from time to time: agreements that begin or end with time, and records written while a relationship or a rule changed. Returns the number of records whose audience changed.';
+	'What the courier does about audiences from time to time: agreements and relationships that begin or end with time, and records written while something changed. Returns the number of records whose audience changed.';
 
 DO $rights$
 DECLARE
@@ -475,6 +768,7 @@ BEGIN
 		'spine.agreements_changed()',
 		'spine.relationship_changed()',
 		'spine.identity_changed()',
+		'spine.dissent_changed()', 'spine.family_changed()', 'spine.reaudience_turn(integer)',
 		'spine.end_alias(text, text, text)']
 	LOOP
 		EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO spine_owner', definer);
@@ -482,7 +776,9 @@ BEGIN
 	END LOOP;
 	FOREACH internal IN ARRAY ARRAY[
 		'spine.published_groups()',
-		'spine.rules_of_agreements()',
+		'spine.newest_groups()', 'spine.rules_of_agreement(jsonb)', 'spine.rules_of_agreements()',
+		'spine.rules_that_hold(text, text, text, uuid[])', 'spine.mothers(uuid[])', 'spine.reaudience_group(text, text, text)',
+		'spine.audience_union(text[], text[])', 'spine.dissent_audience(text)', 'spine.dissent_fill()', 'spine.settle_patients(uuid[])',
 		'spine.linked_patients(uuid)',
 		'spine.audience(text, text, text, uuid)',
 		'spine.reaudience(uuid[])',

@@ -74,8 +74,8 @@ BEGIN
 			SELECT t.relation, t.class FROM spine.exchange_tables() t WHERE t.is_group ORDER BY t.relation
 		LOOP
 			EXECUTE format(
-				'INSERT INTO spine.delivery (destination, relation, record_id, revision, action) '
-				'SELECT $1, $2, t.record_id, t.revision, ''put'' FROM %s t '
+				'INSERT INTO spine.delivery (destination, relation, record_id, owner, revision, action) '
+				'SELECT $1, $2, t.record_id, t.owner, t.revision, ''put'' FROM %s t '
 				'JOIN spine.node_organisation o ON o.organisation = t.owner '
 				'JOIN spine.node s ON s.name = o.node AND s.is_self '
 				'WHERE t.patient_id IN ($3, $4) AND spine.audience_names(t.audience, $5) LIMIT 1',
@@ -100,14 +100,21 @@ CREATE FUNCTION spine.audience_names(audience text[], organisations text[]) RETU
 	AS 'MODULE_PATHNAME', 'spine_audience_names';
 ALTER FUNCTION spine.audience_names(text[], text[]) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.audience_names(text[], text[]) FROM PUBLIC;
-COMMENT ON FUNCTION spine.audience_names(text[], text[]) IS 'Whether the audience holds one of the organisations'' tokens for care: no other purpose may have the whole, identified row.';
+COMMENT ON FUNCTION spine.audience_names(text[], text[]) IS 'Whether the audience holds one of the organisations'' tokens for care or emergency: no other purpose may have an identified row.';
 
 CREATE FUNCTION spine.audience_of(audience text[], organisations text[]) RETURNS text[]
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
 	AS 'MODULE_PATHNAME', 'spine_audience_of';
 ALTER FUNCTION spine.audience_of(text[], text[]) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.audience_of(text[], text[]) FROM PUBLIC;
-COMMENT ON FUNCTION spine.audience_of(text[], text[]) IS 'The organisations'' own tokens of the audience, for care.';
+COMMENT ON FUNCTION spine.audience_of(text[], text[]) IS 'The organisations'' own tokens of the audience, for care and emergency, with what they say of items.';
+
+CREATE FUNCTION spine.withheld_from(audience text[], organisations text[], data_group text) RETURNS text[]
+	LANGUAGE c STABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'spine_withheld_from';
+ALTER FUNCTION spine.withheld_from(text[], text[], text) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.withheld_from(text[], text[], text) FROM PUBLIC;
+COMMENT ON FUNCTION spine.withheld_from(text[], text[], text) IS 'The columns of a row of a data group (DATASET.GROUP) with this audience that none of the organisations may have.';
 
 CREATE FUNCTION spine.organisations_of(node text) RETURNS text[]
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -121,6 +128,29 @@ ALTER FUNCTION spine.organisations_of(text) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.organisations_of(text) FROM PUBLIC;
 COMMENT ON FUNCTION spine.organisations_of(text) IS 'The organisations that a node hosts.';
 
+-- What travels beside records, in the order in which it is sent: what ends something goes before what it ends.
+CREATE FUNCTION spine.exchange_place(relation text) RETURNS integer
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+	AS $$SELECT coalesce(pg_catalog.array_position('{spine.agreement_event,spine.dissent,spine.relationship,spine.review_event,spine.access_notice}', relation), 6)$$;
+ALTER FUNCTION spine.exchange_place(text) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.exchange_place(text) FROM PUBLIC;
+COMMENT ON FUNCTION spine.exchange_place(text) IS 'The place of a relation in the order of sending: 1 to 5 for what governs, 6 for the records of data groups.';
+
+CREATE FUNCTION spine.exchange_id(relation text) RETURNS text
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+	AS $$SELECT CASE relation WHEN 'spine.agreement_event' THEN 'event_id' WHEN 'spine.dissent' THEN 'dissent_id' WHEN 'spine.relationship' THEN 'relationship_id'
+						   WHEN 'spine.review_event' THEN 'event_id' WHEN 'spine.access_notice' THEN 'notice_id' ELSE 'record_id' END$$;
+ALTER FUNCTION spine.exchange_id(text) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.exchange_id(text) FROM PUBLIC;
+COMMENT ON FUNCTION spine.exchange_id(text) IS 'The column that identifies a row of a relation that travels.';
+
+CREATE FUNCTION spine.exchange_is_said(relation text) RETURNS boolean
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+	AS $$SELECT relation IN ('spine.agreement_event', 'spine.review_event', 'spine.access_notice')$$;
+ALTER FUNCTION spine.exchange_is_said(text) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.exchange_is_said(text) FROM PUBLIC;
+COMMENT ON FUNCTION spine.exchange_is_said(text) IS 'Whether rows of a relation are said once and for all: never changed, never withdrawn.';
+
 -- What may travel, and nothing else: the schema of a published data set holds its groups' tables alone.
 CREATE FUNCTION spine.exchange_tables(only_relation text DEFAULT NULL)
 	RETURNS TABLE (ord integer, relation text, class regclass, id_column name, is_group boolean)
@@ -131,13 +161,11 @@ CREATE FUNCTION spine.exchange_tables(only_relation text DEFAULT NULL)
 #variable_conflict use_column
 BEGIN
 	RETURN QUERY
-	SELECT 1, 'spine.agreement_event', 'spine.agreement_event'::regclass, 'event_id'::name, false
-		WHERE only_relation IS NULL OR only_relation = 'spine.agreement_event'
+	SELECT spine.exchange_place(c.name), c.name, c.name::regclass, spine.exchange_id(c.name)::name, false
+		FROM unnest('{spine.agreement_event,spine.dissent,spine.relationship,spine.review_event,spine.access_notice}'::text[]) AS c (name)
+		WHERE (only_relation IS NULL OR only_relation = c.name) AND to_regclass(c.name) IS NOT NULL
 	UNION ALL
-	SELECT 2, 'spine.relationship', 'spine.relationship'::regclass, 'relationship_id'::name, false
-		WHERE only_relation IS NULL OR only_relation = 'spine.relationship'
-	UNION ALL
-	SELECT 3, s.nspname || '.' || c.relname, c.oid::regclass, 'record_id'::name, true
+	SELECT 6, s.nspname || '.' || c.relname, c.oid::regclass, 'record_id'::name, true
 		FROM pg_namespace s JOIN pg_class c ON c.relnamespace = s.oid
 		WHERE s.nspname IN (SELECT d.name FROM spine.dataset d)
 			AND s.nspname <> 'spine'
@@ -153,7 +181,7 @@ $$;
 ALTER FUNCTION spine.exchange_tables(text) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.exchange_tables(text) FROM PUBLIC;
 COMMENT ON FUNCTION spine.exchange_tables(text) IS
-	'The tables whose rows travel between nodes, in the order in which they are sent: agreements, relationships, the groups of published data sets.';
+	'The tables whose rows travel between nodes, in the order in which they are sent: agreements, dissents, relationships and what follows from them, the groups of published data sets.';
 
 -- Partitions for this month and the next two. Never fails for a partition that cannot be made now:
 -- the default partition takes the rows, and the courier asks again.
@@ -316,16 +344,21 @@ BEGIN
 	END IF;
 	EXECUTE format(
 		'SELECT jsonb_agg(jsonb_build_object(''relation'', $1, ''action'', ''put'', ''row'', '
-		'%1$s || jsonb_build_object(''audience'', spine.audience_of(t.audience, $4)))), '
-		'array_agg(t.%2$I), %3$s FROM %4$s t '
-		'WHERE t.%2$I = ANY ($2) AND t.owner = ANY ($3) AND spine.audience_names(t.audience, $4)',
-		-- a document keeps its nulls: its digest is taken over them
-		CASE WHEN the_table.is_group THEN 'jsonb_strip_nulls(to_jsonb(t))' ELSE 'to_jsonb(t)' END,
+		'%1$s || jsonb_build_object(''audience'', spine.audience_of(a.audience, $4)))), '
+		'array_agg(t.%2$I), %3$s FROM %4$s t CROSS JOIN LATERAL (SELECT %5$s AS audience) a '
+		'WHERE t.%2$I = ANY ($2) AND t.owner = ANY ($3) AND spine.audience_names(a.audience, $4)',
+		-- what no clause gives the neighbour stays here; a document keeps its nulls: its digest is taken over them
+		CASE WHEN the_table.is_group THEN 'jsonb_strip_nulls(to_jsonb(t)) - spine.withheld_from(a.audience, $4, $1)' ELSE 'to_jsonb(t)' END,
 		the_table.id_column,
 		CASE WHEN the_table.is_group
 			 THEN 'array_agg(DISTINCT t.patient_id), array_agg(DISTINCT t.episode_id)'
 			 ELSE 'NULL::uuid[], NULL::uuid[]' END,
-		the_table.class)
+		the_table.class,
+		-- while a group's audiences are being computed anew, the rules themselves are asked
+		CASE WHEN the_table.is_group AND EXISTS (SELECT FROM spine.reaudience_task k WHERE k.dataset || '.' || k.data_group = relation)
+			 THEN 'CASE WHEN EXISTS (SELECT FROM spine.reaudience_task k WHERE k.owner = t.owner AND k.dataset || ''.'' || k.data_group = $1) '
+				  'THEN spine.audience(t.owner, split_part($1, ''.'', 1), split_part($1, ''.'', 2), t.patient_id) ELSE t.audience END'
+			 ELSE 't.audience' END)
 		INTO puts, put_ids, patients, episodes
 		USING relation, ids, own, their;
 END
@@ -333,7 +366,7 @@ $$;
 ALTER FUNCTION spine.rows_for_neighbour(text, uuid[], text[], text[]) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.rows_for_neighbour(text, uuid[], text[], text[]) FROM PUBLIC;
 COMMENT ON FUNCTION spine.rows_for_neighbour(text, uuid[], text[], text[]) IS
-	'Rows as they are now, of own organisations, with only the neighbour''s tokens in their audience.';
+	'Rows as they are now, of own organisations, without the items that no clause gives the neighbour, and with only its tokens in their audience.';
 
 -- One turn of a link. answer is what the neighbour said last: where it stands. Returns the next
 -- batch, or null when it has everything. The transaction must be durable before the batch
@@ -404,9 +437,7 @@ BEGIN
 		-- everything, table by table, in ranges of ids: what the neighbour has in the range and we
 		-- do not name, it drops. What changes meanwhile follows from the ledger.
 		SELECT * INTO the_table FROM spine.exchange_tables() t
-			WHERE (t.ord, t.relation) >= (CASE place -> 'full' ->> 'relation'
-											WHEN 'spine.agreement_event' THEN 1 WHEN 'spine.relationship' THEN 2 ELSE 3 END,
-										  place -> 'full' ->> 'relation')
+			WHERE (t.ord, t.relation) >= (spine.exchange_place(place -> 'full' ->> 'relation'), place -> 'full' ->> 'relation')
 			ORDER BY t.ord, t.relation LIMIT 1;
 		IF FOUND THEN
 			IF the_table.relation <> place -> 'full' ->> 'relation' THEN
@@ -488,8 +519,7 @@ BEGIN
 			FROM (SELECT e ->> 'r' AS relation, array_agg((e ->> 'i')::uuid) AS ids
 				  FROM jsonb_array_elements(pointer.pointers) e GROUP BY 1) p,
 				LATERAL spine.rows_for_neighbour(p.relation, p.ids, own, their) r
-			ORDER BY CASE p.relation WHEN 'spine.agreement_event' THEN 1 WHEN 'spine.relationship' THEN 2 ELSE 3 END,
-				p.relation
+			ORDER BY spine.exchange_place(p.relation), p.relation
 		LOOP
 			SELECT jsonb_agg(jsonb_build_object('relation', part.relation, 'action', 'withdraw', 'record_id', i))
 				INTO withdrawn
@@ -633,10 +663,9 @@ BEGIN
 		INTO columns, newer, known
 		FROM pg_attribute a WHERE a.attrelid = the_table.class AND a.attnum > 0 AND NOT a.attisdropped;
 
-	IF the_relation = 'spine.agreement_event' THEN
-		-- said once and for all
-		EXECUTE format('INSERT INTO spine.agreement_event (%1$s) SELECT %1$s FROM jsonb_populate_recordset(NULL::spine.agreement_event, $1) '
-					   'ON CONFLICT (event_id) DO NOTHING', columns)
+	IF spine.exchange_is_said(the_relation) THEN
+		EXECUTE format('INSERT INTO %1$s (%2$s) SELECT %2$s FROM jsonb_populate_recordset(NULL::%1$s, $1) '
+					   'ON CONFLICT (%3$I) DO NOTHING', the_table.class, columns, the_table.id_column)
 			USING contents;
 		RETURN;
 	END IF;
@@ -821,8 +850,8 @@ BEGIN
 	DELETE FROM spine.receive_fault f WHERE f.relation = the_relation AND f.node = sender AND f.record_id = ANY (ids);
 	DELETE FROM spine.waiting_row w WHERE w.relation = the_relation AND w.node = sender AND w.record_id = ANY (ids);
 	SELECT * INTO the_table FROM spine.exchange_tables(the_relation);
-	-- what was said in an agreement's life stays said
-	IF NOT FOUND OR the_relation = 'spine.agreement_event' THEN
+	-- what was said stays said
+	IF NOT FOUND OR spine.exchange_is_said(the_relation) THEN
 		RETURN;
 	END IF;
 	EXECUTE format('DELETE FROM %s t WHERE t.%I = ANY ($1) AND t.owner IN '
@@ -1038,8 +1067,8 @@ BEGIN
 						spine.audience_of(ARRAY(SELECT jsonb_array_elements_text(e -> 'row' -> 'audience')), own)))
 						FILTER (WHERE e ->> 'action' = 'put') AS contents
 			FROM jsonb_array_elements(batch -> 'rows') e GROUP BY 1, 2
-			ORDER BY CASE WHEN e ->> 'relation' = 'spine.agreement_event' THEN 1 WHEN e ->> 'action' = 'withdraw' THEN 2
-						  WHEN e ->> 'relation' = 'spine.relationship' THEN 3 ELSE 4 END, 2
+			ORDER BY CASE WHEN spine.exchange_place(e ->> 'relation') > 2 AND e ->> 'action' = 'withdraw' THEN 2.5
+						  ELSE spine.exchange_place(e ->> 'relation') END, 2
 		LOOP
 			IF part.action = 'withdraw' THEN
 				PERFORM spine.receive_withdrawals(sender, part.relation, part.ids);
@@ -1051,7 +1080,7 @@ BEGIN
 		IF whole THEN
 			PERFORM spine.receive_sweep(sender, batch -> 'sweep' ->> 'relation',
 				(batch -> 'sweep' ->> 'after')::uuid, (batch -> 'sweep' ->> 'upto')::uuid,
-				ARRAY(SELECT coalesce(e -> 'row' ->> 'record_id', e -> 'row' ->> 'relationship_id', e -> 'row' ->> 'event_id')::uuid
+				ARRAY(SELECT (e -> 'row' ->> spine.exchange_id(e ->> 'relation'))::uuid
 					  FROM jsonb_array_elements(batch -> 'rows') e WHERE e ->> 'action' = 'put'));
 		END IF;
 		IF batch ? 'relations' THEN
@@ -1118,13 +1147,12 @@ BEGIN
 	SELECT count(*) INTO bad FROM jsonb_array_elements(batch -> 'rows') e
 		WHERE NOT coalesce(
 			(e ->> 'relation' ~ '^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$'
-			 AND (e ->> 'relation' IN ('spine.relationship', 'spine.agreement_event')
+			 AND (spine.exchange_place(e ->> 'relation') < 6
 				  OR split_part(e ->> 'relation', '.', 1) !~ '^(spine|pg_.*|information_schema|public)$')
 			 AND CASE e ->> 'action'
 				 WHEN 'withdraw' THEN e ->> 'record_id' ~ an_id
 				 WHEN 'put' THEN
-					(e -> 'row' ->> CASE e ->> 'relation' WHEN 'spine.relationship' THEN 'relationship_id'
-										WHEN 'spine.agreement_event' THEN 'event_id' ELSE 'record_id' END) ~ an_id
+					(e -> 'row' ->> spine.exchange_id(e ->> 'relation')) ~ an_id
 					AND jsonb_typeof(e -> 'row' -> 'owner') = 'string'
 					AND e -> 'row' ->> 'revision' ~ '^[0-9]{1,18}$'
 					AND jsonb_typeof(e -> 'row' -> 'audience') = 'array'

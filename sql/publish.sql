@@ -74,6 +74,12 @@ CREATE FUNCTION spine.item_column(item jsonb) RETURNS text
 COMMENT ON FUNCTION spine.item_column(jsonb) IS
 	'The column of an item in its group''s table: its name, or that which it had before it was renamed.';
 
+CREATE FUNCTION spine.item_mark(item jsonb) RETURNS text
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	AS $fn$ SELECT CASE item ->> 'about' WHEN 'mother' THEN 'm' ELSE '' END || pg_catalog."left"(item ->> 'class', 1) $fn$;
+COMMENT ON FUNCTION spine.item_mark(jsonb) IS
+	'What governance asks of an item: a, c, i or r for its class, behind m where it is about the mother in a baby''s record.';
+
 CREATE FUNCTION spine.view_schema(name text, version text) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
 	AS $fn$ SELECT pg_catalog.concat(name, '_', pg_catalog.replace(version, '.', '_')) $fn$;
@@ -369,7 +375,11 @@ CREATE FUNCTION spine.item_faults(definition jsonb) RETURNS TABLE (path text, fa
 			"type": "!one_of text integer numeric date time timestamp boolean nhs_number snomed_code ods_code gestation",
 			"min_length": "whole 1 10485760", "max_length": "whole 1 10485760", "min": "any", "max": "any",
 			"codes": "text", "status": "!one_of M R O P",
-			"class": "!one_of identity clinical restricted administrative"}') AS f
+			"class": "!one_of identity clinical restricted administrative", "about": "one_of mother"}') AS f
+	UNION ALL
+	SELECT i.path || '.about', 'is for items of a group whose subject is a baby'
+	  FROM i JOIN spine.definition_members(definition -> 'groups', '') AS g ON g.name = i.group_name
+	 WHERE i.body ? 'about' AND spine.json_text(g.body -> 'subject') IS DISTINCT FROM 'baby'
 	UNION ALL
 	SELECT n.path, 'is a reserved name'
 	  FROM (SELECT i.path || '.name', i.name FROM i
@@ -1132,7 +1142,7 @@ BEGIN
 		'CREATE POLICY spine_visible ON ', relation, ' FOR SELECT TO spine_reader USING (',
 		'(owner = ANY ((SELECT spine.my_organisations())::text[]) ',
 		'OR patient_id = ANY ((SELECT spine.my_opened_patients())::uuid[])) ',
-		'AND spine.visible(owner, audience, patient_id)); ',
+		'AND spine.visible(owner, audience, patient_id, ', quote_literal(dataset || '.' || name), ')); ',
 		'GRANT SELECT ON ', relation, ' TO spine_reader; ',
 		'CREATE TRIGGER deliver_insert AFTER INSERT ON ', relation, ' REFERENCING NEW TABLE AS new_rows ',
 		'FOR EACH STATEMENT EXECUTE FUNCTION spine.deliver(', arguments, '); ',
@@ -1184,7 +1194,10 @@ BEGIN
 		'CREATE VIEW ', relation, ' AS SELECT t.record_id, t.owner, t.source_system, t.local_record_id, ',
 		'NULL::spine.nhs_number AS nhs_number, NULL::text AS local_patient_id, NULL::text AS local_episode_id, ',
 		't.patient_id, t.episode_id, t.event_at, t.received_at, t.revision',
-		(SELECT string_agg(format(', t.%I AS %I', spine.item_column(i.body), i.body ->> 'name'), '' ORDER BY i.n)
+		-- an item of another owner's row as far as a clause shows it
+		(SELECT string_agg(format(', CASE WHEN spine.permits(t.owner, t.audience, t.patient_id, %L) THEN t.%I END AS %I',
+								  format('%s.%s:%s', dataset, name, spine.item_column(i.body)),
+								  spine.item_column(i.body), i.body ->> 'name'), '' ORDER BY i.n)
 		   FROM jsonb_array_elements(data_group -> 'items') WITH ORDINALITY AS i (body, n)),
 		format(' FROM %I.%I AS t; ', dataset, name),
 		'CREATE TRIGGER intake_row INSTEAD OF INSERT OR UPDATE OR DELETE ON ', relation,
@@ -1274,10 +1287,12 @@ BEGIN
 	SELECT string_agg(format(
 			'SELECT %L::text AS dataset, t.dataset_version AS version, %L::text AS data_group, %L::text AS title, '
 			't.record_id, t.owner, t.source_system, t.patient_id, t.episode_id, t.event_at, t.received_at, t.revision, '
-			'jsonb_strip_nulls(to_jsonb(t.*) - %L::text[]%s) AS data FROM %I.%I AS t',
+			'jsonb_strip_nulls(to_jsonb(t.*) - %L::text[] - spine.withheld(t.owner, t.audience, t.patient_id, %L)%s) AS data FROM %I.%I AS t',
 			g.dataset, g.data_group, g.title,
 			spine.envelope_names() || ARRAY(SELECT c.column_name FROM c WHERE c.dataset = g.dataset AND c.group_name = g.data_group),
-			(SELECT string_agg(format(' || jsonb_build_object(%L, t.%I)', c.name, c.column_name), '' ORDER BY c.name)
+			g.dataset || '.' || g.data_group,
+			(SELECT string_agg(format(' || jsonb_build_object(%L, CASE WHEN spine.permits(t.owner, t.audience, t.patient_id, %L) THEN t.%I END)',
+									  c.name, format('%s.%s:%s', g.dataset, g.data_group, c.column_name), c.column_name), '' ORDER BY c.name)
 			   FROM c WHERE c.dataset = g.dataset AND c.group_name = g.data_group),
 			g.dataset, g.data_group),
 		' UNION ALL ' ORDER BY g.dataset, g.n)
@@ -1412,7 +1427,7 @@ BEGIN
 	FOREACH the_function IN ARRAY ARRAY[
 		'spine.shipped_datasets()', 'spine.json_object(jsonb)', 'spine.json_list(jsonb)', 'spine.json_text(jsonb)',
 		'spine.definition_members(jsonb, text)', 'spine.definition_items(jsonb)', 'spine.definition_rules(jsonb)',
-		'spine.item_column(jsonb)', 'spine.view_schema(text, text)',
+		'spine.item_column(jsonb)', 'spine.item_mark(jsonb)', 'spine.view_schema(text, text)',
 		'spine.item_type(text)', 'spine.envelope_names()', 'spine.json_fault(jsonb, text)',
 		'spine.shape_faults(jsonb, text, jsonb)', 'spine.one_or_list(text, jsonb)', 'spine.head_faults(jsonb)', 'spine.list_faults(jsonb)',
 		'spine.group_faults(jsonb)', 'spine.item_faults(jsonb)', 'spine.day_number(text)',

@@ -1,10 +1,11 @@
 -- Reading: opening a person's record and reading it as a whole.
 
-CREATE FUNCTION spine.opening_add(patients uuid[], organisation text, purpose text, for_transaction boolean) RETURNS timestamptz
-	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+CREATE FUNCTION spine.opening_add(patients uuid[], organisation text, purpose text, for_transaction boolean,
+								  latest timestamptz DEFAULT NULL) RETURNS timestamptz
+	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'spine_opening_add';
-COMMENT ON FUNCTION spine.opening_add(uuid[], text, text, boolean) IS
-	'Opens these patients to the caller in this session. Decides nothing: spine.open_record does.';
+COMMENT ON FUNCTION spine.opening_add(uuid[], text, text, boolean, timestamptz) IS
+	'Opens these patients to the caller in this session, at the latest until then; purpose emergency for who broke the glass. Decides nothing: spine.open_record and spine.break_glass do.';
 
 CREATE FUNCTION spine.opening_undo() RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -22,11 +23,35 @@ CREATE FUNCTION spine.my_opened_patients() RETURNS uuid[]
 COMMENT ON FUNCTION spine.my_opened_patients() IS
 	'Patients opened to the caller in this session. For row-level security, which asks spine.visible() besides.';
 
-CREATE FUNCTION spine.visible(owner text, audience text[], patient_id uuid) RETURNS boolean
-	LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED
+CREATE FUNCTION spine.visible(owner text, audience text[], patient_id uuid, data_group text) RETURNS boolean
+	LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE
 	AS 'MODULE_PATHNAME', 'spine_visible';
-COMMENT ON FUNCTION spine.visible(text, text[], uuid) IS
-	'Whether the caller may see a row: one of its own organisations'', or one of an opened patient whose audience holds the caller''s organisation and purpose under a sharing rule in force at this moment.';
+COMMENT ON FUNCTION spine.visible(text, text[], uuid, text) IS
+	'Whether the caller may see a row of this data group (DATASET.GROUP): one of its own organisations'', or one of an opened patient whose audience holds the caller''s organisation and purpose under a sharing rule in force at this moment, unless she dissents.';
+
+CREATE FUNCTION spine.permits(owner text, audience text[], patient_id uuid, item text) RETURNS boolean
+	LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'spine_permits';
+COMMENT ON FUNCTION spine.permits(text, text[], uuid, text) IS
+	'Whether the caller may see an item of a row: any of its own organisations'', of another owner''s row what the clauses under which it is seen show. item: DATASET.GROUP:COLUMN. The views ask it for each item.';
+
+CREATE FUNCTION spine.withheld(owner text, audience text[], patient_id uuid, data_group text) RETURNS text[]
+	LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'spine_withheld';
+COMMENT ON FUNCTION spine.withheld(text, text[], uuid, text) IS
+	'The columns of a row that the caller may not see, as spine.permits() has it: none of its own organisations'' rows.';
+
+CREATE FUNCTION spine.group_marks(data_group text) RETURNS TABLE (mark text, column_name text)
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+	SELECT spine.item_mark(i.body), spine.item_column(i.body)
+	  FROM spine.newest_groups() g
+	 CROSS JOIN LATERAL jsonb_array_elements(g.items) AS i (body)
+	 WHERE g.dataset || '.' || g.data_group = group_marks.data_group
+	$fn$;
+COMMENT ON FUNCTION spine.group_marks(text) IS
+	'The items of a data group (DATASET.GROUP) by column, each with its mark: a, c, i or r for the class, behind m for what a baby''s record says about the mother.';
 
 CREATE FUNCTION spine.open_record(nhs_number spine.nhs_number, purpose text DEFAULT 'care', reason text DEFAULT NULL,
 								  for_transaction boolean DEFAULT false) RETURNS timestamptz
@@ -240,8 +265,9 @@ BEGIN
 		EXECUTE pg_catalog.format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', definer);
 	END LOOP;
 	FOREACH internal IN ARRAY ARRAY[
-		'spine.opening_add(uuid[], text, text, boolean)', 'spine.opening_undo()', 'spine.opening_close()',
-		'spine.my_opened_patients()', 'spine.visible(text, text[], uuid)']
+		'spine.opening_add(uuid[], text, text, boolean, timestamptz)', 'spine.opening_undo()', 'spine.opening_close()',
+		'spine.my_opened_patients()', 'spine.visible(text, text[], uuid, text)', 'spine.permits(text, text[], uuid, text)',
+		'spine.withheld(text, text[], uuid, text)', 'spine.group_marks(text)']
 	LOOP
 		EXECUTE pg_catalog.format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', internal);
 		EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO spine_owner', internal);
@@ -253,5 +279,6 @@ GRANT EXECUTE ON FUNCTION spine.open_record(spine.nhs_number, text, text, boolea
 	TO spine_member;
 GRANT EXECUTE ON FUNCTION spine.timeline(spine.nhs_number), spine.record(spine.nhs_number) TO spine_member;
 -- policies ask these as whoever reads
-GRANT EXECUTE ON FUNCTION spine.my_opened_patients(), spine.visible(text, text[], uuid)
+GRANT EXECUTE ON FUNCTION spine.my_opened_patients(), spine.visible(text, text[], uuid, text),
+	spine.permits(text, text[], uuid, text), spine.withheld(text, text[], uuid, text)
 	TO spine_member, spine_supplier, spine_reader;

@@ -34,35 +34,39 @@
 /* tokens handed over in one query: bounds memory when a statement touches millions of rows */
 #define DELIVER_CHUNK	20000
 
+/*
+ * A token is ORGANISATION:purpose, or ORGANISATION:purpose/what it says of items.
+ * Which tokens leave the node, token_names() says too.
+ */
 static const char *const deliver_query =
 "WITH token AS MATERIALIZED ("
-" SELECT t.record_id, t.owner, t.revision, t.token, t.fresh, n.name AS destination"
+" SELECT t.record_id, t.owner, t.revision, t.token, t.fresh, n.name AS destination, h.organisation, p.purpose"
 " FROM unnest($1, $2, $3, $4, $5) AS t (record_id, owner, revision, token, fresh)"
+" CROSS JOIN LATERAL (SELECT pg_catalog.split_part(pg_catalog.split_part(t.token, '/', 1), ':', 2) AS purpose) p"
 " JOIN spine.node_organisation h ON h.organisation = pg_catalog.split_part(t.token, ':', 1)"
-/* as token_names() has it */
-"  AND pg_catalog.split_part(t.token, ':', 2) = 'care'"
+"  AND p.purpose IN ('care', 'emergency')"
 " JOIN spine.node n ON n.name = h.node AND NOT n.is_self AND n.state <> 'ended'"
 " JOIN spine.node_organisation o ON o.organisation = t.owner"
 " JOIN spine.node s ON s.name = o.node AND s.is_self"
 "), reason AS MATERIALIZED ("
-" SELECT p.owner, p.token,"
+" SELECT p.owner, p.organisation, p.purpose,"
 "  (SELECT r.agreement || '/' || r.version || '/' || r.clause FROM spine.sharing_rule r"
 "   WHERE r.from_organisation = p.owner AND r.dataset = $7 AND r.data_group = $8"
-"    AND r.to_organisation = pg_catalog.split_part(p.token, ':', 1)"
-"    AND r.purpose = pg_catalog.split_part(p.token, ':', 2)"
+"    AND r.to_organisation = p.organisation AND r.purpose = 'care' AND (p.purpose = 'care' OR r.emergency)"
 "   ORDER BY r.starts_at DESC, r.agreement, r.version DESC, r.clause LIMIT 1) AS clause"
-" FROM (SELECT DISTINCT t.owner, t.token FROM token t) p"
-") INSERT INTO spine.delivery (destination, relation, record_id, revision, action, clause)"
-" SELECT d.destination, $6, d.record_id, d.revision,"
+" FROM (SELECT DISTINCT t.owner, t.organisation, t.purpose FROM token t) p"
+") INSERT INTO spine.delivery (destination, relation, record_id, owner, revision, action, clause)"
+" SELECT d.destination, $6, d.record_id, d.owner, d.revision,"
 "  CASE WHEN d.tokens IS NULL THEN 'withdraw' ELSE 'put' END, d.clause"
-" FROM (SELECT t.destination, t.record_id, pg_catalog.max(t.revision) AS revision,"
+" FROM (SELECT t.destination, t.record_id, pg_catalog.max(t.revision) AS revision, pg_catalog.max(t.owner) AS owner,"
 "   pg_catalog.array_agg(t.token) FILTER (WHERE t.fresh) AS tokens,"
 "   pg_catalog.array_agg(t.token) FILTER (WHERE NOT t.fresh) AS old_tokens,"
 "   pg_catalog.max(t.revision) FILTER (WHERE t.fresh) AS new_revision,"
 "   pg_catalog.max(t.revision) FILTER (WHERE NOT t.fresh) AS old_revision,"
-"   pg_catalog.min(t.clause) FILTER (WHERE t.fresh) AS clause"
+"   pg_catalog.min(t.clause) AS clause"
 /* sorted once for all the arrays: they are compared */
-"  FROM (SELECT t.*, r.clause FROM token t JOIN reason r ON r.owner = t.owner AND r.token = t.token"
+"  FROM (SELECT t.*, r.clause FROM token t"
+"   JOIN reason r ON r.owner = t.owner AND r.organisation = t.organisation AND r.purpose = t.purpose"
 "   ORDER BY t.destination, t.record_id, t.token) t"
 "  GROUP BY t.destination, t.record_id) d"
 " WHERE d.tokens IS DISTINCT FROM d.old_tokens OR d.new_revision IS DISTINCT FROM d.old_revision";
@@ -114,15 +118,19 @@ deliver_column(Relation rel, const char *name, Oid type)
 static void
 deliver_find_columns(Relation rel, bool is_group, const char *table, DeliverColumns *columns)
 {
+	/* as spine.exchange_id() has it */
+	static const char *const ids[][2] = {
+		{"agreement_event", "event_id"},
+		{"dissent", "dissent_id"},
+		{"relationship", "relationship_id"},
+		{"review_event", "event_id"},
+		{"access_notice", "notice_id"}
+	};
 	const char *id = "record_id";
 
-	if (!is_group)
-	{
-		if (strcmp(table, "relationship") == 0)
-			id = "relationship_id";
-		else if (strcmp(table, "agreement_event") == 0)
-			id = "event_id";
-	}
+	for (int i = 0; i < lengthof(ids) && !is_group; i++)
+		if (strcmp(table, ids[i][0]) == 0)
+			id = ids[i][1];
 	columns->record_id = deliver_column(rel, id, UUIDOID);
 	columns->owner = deliver_column(rel, "owner", TEXTOID);
 	columns->revision = deliver_column(rel, "revision", INT8OID);
@@ -381,18 +389,28 @@ spine_deliver(PG_FUNCTION_ARGS)
 }
 
 /*
- * Is the token that of one of these organisations, for care? What leaves the
- * node is the whole, identified row: no other purpose may have that.
+ * Is the token that of one of these organisations, for care or emergency? What
+ * leaves the node is an identified row: no other purpose may have that.
  */
 static bool
 token_names(Datum token, const Datum *organisations, const bool *nulls, int norganisations)
 {
-	static const char care[] = ":care";
+	static const char *const purposes[] = {"care", "emergency"};
 	const char *data = VARDATA_ANY(DatumGetPointer(token));
-	int			length = VARSIZE_ANY_EXHDR(DatumGetPointer(token)) - (int) strlen(care);
+	int			length = VARSIZE_ANY_EXHDR(DatumGetPointer(token));
+	const char *colon = memchr(data, ':', length);
+	const char *slash = memchr(data, '/', length);
+	int			purpose_length;
+	bool		leaves = false;
 
-	if (length <= 0 || memcmp(data + length, care, strlen(care)) != 0)
+	if (colon == NULL)
 		return false;
+	purpose_length = (int) ((slash ? slash : data + length) - colon) - 1;
+	for (int i = 0; i < lengthof(purposes) && !leaves; i++)
+		leaves = purpose_length == (int) strlen(purposes[i]) && memcmp(colon + 1, purposes[i], purpose_length) == 0;
+	if (!leaves)
+		return false;
+	length = (int) (colon - data);
 	for (int i = 0; i < norganisations; i++)
 	{
 		if (!nulls[i] &&

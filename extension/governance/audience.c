@@ -189,8 +189,13 @@ spine_reaudience(PG_FUNCTION_ARGS)
 
 	groups_load();
 
-	if (SPI_execute_with_args("SELECT ARRAY(SELECT DISTINCT l.id FROM pg_catalog.unnest($1) AS p (id),"
-							  " LATERAL pg_catalog.unnest(spine.linked_patients(p.id)) AS l (id)),"
+	/* what a child's records say about the mother follows hers */
+	if (SPI_execute_with_args("WITH person AS (SELECT DISTINCT l.id FROM pg_catalog.unnest($1) AS p (id),"
+							  " LATERAL pg_catalog.unnest(spine.linked_patients(p.id)) AS l (id))"
+							  " SELECT ARRAY(SELECT p.id FROM person p"
+							  "  UNION SELECT l.id FROM person p JOIN spine.family_link f ON f.mother = p.id,"
+							  "  LATERAL pg_catalog.unnest(spine.linked_patients(f.child)) AS l (id)"
+							  "  WHERE EXISTS (SELECT FROM spine.sharing_rule r WHERE r.about_mother)),"
 							  " spine.hosted_organisations()",
 							  1, &type, &patients, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "look-up of linked patients failed");

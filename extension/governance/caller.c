@@ -42,7 +42,8 @@ typedef struct CallerEntry
 } CallerEntry;
 
 static const char *const watched_names[] = {
-	"member", "system", "organisation", "node", "node_organisation", "sharing_rule"
+	"member", "system", "organisation", "node", "node_organisation", "sharing_rule", "dataset", "dissent",
+	"reaudience_task"
 };
 
 #define N_WATCHED	lengthof(watched_names)

@@ -9,6 +9,7 @@ CREATE TABLE spine.delivery (
 	xid xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
 	relation text NOT NULL,
 	record_id uuid NOT NULL,
+	owner text NOT NULL,
 	revision bigint NOT NULL,
 	action text NOT NULL CHECK (action IN ('put', 'withdraw')),
 	clause text,
@@ -103,6 +104,10 @@ CREATE TRIGGER deliver_update AFTER UPDATE ON spine.relationship
 	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION spine.deliver('spine', 'relationship');
 CREATE TRIGGER deliver_delete AFTER DELETE ON spine.relationship
 	REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION spine.deliver('spine', 'relationship');
+CREATE TRIGGER deliver_insert AFTER INSERT ON spine.dissent
+	REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION spine.deliver('spine', 'dissent');
+CREATE TRIGGER deliver_update AFTER UPDATE ON spine.dissent
+	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION spine.deliver('spine', 'dissent');
 CREATE TRIGGER deliver_insert AFTER INSERT ON spine.agreement_event
 	REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION spine.deliver('spine', 'agreement_event');
 CREATE TRIGGER deliver_update AFTER UPDATE ON spine.agreement_event

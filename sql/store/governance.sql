@@ -28,6 +28,12 @@ CREATE TABLE spine.sharing_rule (
 	dataset text NOT NULL,
 	data_group text NOT NULL,
 	relationships text[] NOT NULL,
+	retention interval NOT NULL,
+	scope text[] NOT NULL,
+	emergency boolean NOT NULL,
+	emergency_scope text[] NOT NULL,
+	about_mother boolean NOT NULL,
+	identified boolean NOT NULL,
 	starts_at timestamptz NOT NULL,
 	ends_at timestamptz,
 	in_force boolean NOT NULL,
@@ -35,7 +41,7 @@ CREATE TABLE spine.sharing_rule (
 	CHECK (from_organisation <> to_organisation)
 );
 CREATE INDEX sharing_rule_to ON spine.sharing_rule (to_organisation, from_organisation);
-COMMENT ON TABLE spine.sharing_rule IS 'Agreements in force, compiled: a row for each from, to, purpose and data group. in_force: whether it was when audiences were last computed. Never written by hand.';
+COMMENT ON TABLE spine.sharing_rule IS 'Agreements in force, compiled: a row for each from, to, purpose and data group. scope: which items, as the audience says it after the slash; emergency_scope: likewise for who broke the glass; about_mother: whether they hold items about a baby''s mother. retention: how long after a relationship has ended. in_force: whether it was when audiences were last computed. Never written by hand.';
 
 CREATE TABLE spine.relationship (
 	relationship_id uuid PRIMARY KEY,
@@ -54,7 +60,25 @@ CREATE TABLE spine.relationship (
 CREATE UNIQUE INDEX relationship_one ON spine.relationship (patient_id, organisation, kind, owner) WHERE until IS NULL;
 -- an audience asks for those that end later too
 CREATE INDEX relationship_patient ON spine.relationship (patient_id);
+-- what time ends is looked for by when it ends
+CREATE INDEX relationship_until ON spine.relationship (until) WHERE until IS NOT NULL;
 COMMENT ON TABLE spine.relationship IS 'Why an organisation may see a patient. owner is the organisation that recorded it.';
+
+CREATE TABLE spine.dissent (
+	dissent_id uuid PRIMARY KEY,
+	patient_id uuid NOT NULL,
+	purpose text NOT NULL CHECK (purpose IN ('care', 'reporting', 'commissioning', 'secondary')),
+	organisation text,
+	owner text NOT NULL,
+	reason text,
+	since timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	until timestamptz,
+	recorded_by name NOT NULL,
+	revision bigint NOT NULL DEFAULT 1,
+	audience text[] NOT NULL
+);
+CREATE INDEX dissent_patient ON spine.dissent (patient_id);
+COMMENT ON TABLE spine.dissent IS 'A person does not want her records shared for a purpose: with the organisation, or, where that is NULL, with anybody. secondary: neither for reporting nor for commissioning. owner is the organisation that recorded it.';
 
 CREATE TABLE spine.unsettled (
 	unsettled_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -70,6 +94,23 @@ CREATE TABLE spine.unsettled (
 );
 COMMENT ON TABLE spine.unsettled IS 'Changes of relationships and rules whose records are looked at once more when every transaction that could not see them has ended. changed_by: the transaction that made the change; horizon: the last of those.';
 
+CREATE TABLE spine.reaudience_task (
+	owner text NOT NULL,
+	dataset text NOT NULL,
+	data_group text NOT NULL,
+	done_to uuid,
+	since timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	PRIMARY KEY (owner, dataset, data_group)
+);
+COMMENT ON TABLE spine.reaudience_task IS 'Large groups whose audiences are being brought in line with changed rules, in pieces, up to done_to so far. While a group stands here its readers are judged by the rules themselves, not by the audiences.';
+
+CREATE TABLE spine.settled (
+	at timestamptz NOT NULL,
+	one_row boolean PRIMARY KEY DEFAULT true CHECK (one_row)
+);
+INSERT INTO spine.settled (at) VALUES (pg_catalog.now());
+COMMENT ON TABLE spine.settled IS 'Up to when the ends that time brings are reflected in audiences: one row.';
+
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON spine.agreement_event
 	FOR EACH ROW EXECUTE FUNCTION spine.append_only();
 CREATE TRIGGER append_only_truncate BEFORE TRUNCATE ON spine.agreement_event
@@ -84,6 +125,23 @@ CREATE TRIGGER rules_follow AFTER INSERT OR UPDATE OR DELETE ON spine.dataset
 
 CREATE TRIGGER forget_cache AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON spine.sharing_rule
 	FOR EACH STATEMENT EXECUTE FUNCTION spine.forget_cache();
+
+CREATE TRIGGER forget_cache AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON spine.dissent
+	FOR EACH STATEMENT EXECUTE FUNCTION spine.forget_cache();
+CREATE TRIGGER forget_cache_insert AFTER INSERT OR DELETE OR TRUNCATE ON spine.reaudience_task
+	FOR EACH STATEMENT EXECUTE FUNCTION spine.forget_cache();
+
+CREATE TRIGGER fill BEFORE INSERT ON spine.dissent
+	FOR EACH ROW WHEN (NEW.audience IS NULL) EXECUTE FUNCTION spine.dissent_fill();
+CREATE TRIGGER reaudience_insert AFTER INSERT ON spine.dissent
+	REFERENCING NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION spine.dissent_changed();
+CREATE TRIGGER reaudience_update AFTER UPDATE ON spine.dissent
+	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION spine.dissent_changed();
+CREATE TRIGGER reaudience_delete AFTER DELETE ON spine.dissent
+	REFERENCING OLD TABLE AS old_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION spine.dissent_changed();
 
 CREATE TRIGGER fill BEFORE INSERT ON spine.relationship
 	FOR EACH ROW WHEN (NEW.audience IS NULL) EXECUTE FUNCTION spine.relationship_fill();
@@ -106,6 +164,16 @@ CREATE TRIGGER reaudience_update AFTER UPDATE ON spine.identity_link
 CREATE TRIGGER reaudience_delete AFTER DELETE ON spine.identity_link
 	REFERENCING OLD TABLE AS old_rows
 	FOR EACH STATEMENT EXECUTE FUNCTION spine.identity_changed();
+
+CREATE TRIGGER reaudience_insert AFTER INSERT ON spine.family_link
+	REFERENCING NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION spine.family_changed();
+CREATE TRIGGER reaudience_update AFTER UPDATE ON spine.family_link
+	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION spine.family_changed();
+CREATE TRIGGER reaudience_delete AFTER DELETE ON spine.family_link
+	REFERENCING OLD TABLE AS old_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION spine.family_changed();
 
 -- What people see of these tables. The views belong to spine_reader, so that the policies
 -- (policies/store_policies.sql) hold through them.

@@ -278,7 +278,7 @@ SELECT is(joined(), 1::bigint, 'one person, once; and a link that has ended does
 
 -- input
 
-SELECT is(value_as('attacks_ryj_clinician', 'SELECT spine.visible(' || arguments || ')'), answer, 'visible(' || arguments || ') -- attack 48')
+SELECT is(value_as('attacks_ryj_clinician', 'SELECT spine.visible(' || arguments || ', ''maternity.booking'')'), answer, 'visible(' || arguments || ') -- attack 48')
   FROM (VALUES ('''RYJ'', ARRAY[[''a'', NULL], [''b'', ''c'']], NULL', 't'), ('''RQM'', ARRAY[[''a'', NULL], [''b'', ''RYJ:care'']], gen_random_uuid()', 'f'),
 			   ('NULL, NULL, NULL', 'f'), ('repeat(''x'', 1000000), ''{}'', gen_random_uuid()', 'f')) AS x (arguments, answer);
 SELECT is(told('attacks_ryj_system', 'SELECT * FROM spine.submit(' || d || ')'), code, 'submit(' || left(d, 60) || ') -- attack 48')

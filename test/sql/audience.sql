@@ -24,17 +24,17 @@ SELECT is(spine.relationship_audience('RYJ', 'RYJ'), '{}', 'nor need anybody kno
 -- one over one group
 
 SELECT agree('audience', document('{}', '{"groups": ["booking"]}')) \g /dev/null
-SELECT results_eq($$ SELECT * FROM audience_of('RYJ', '9990000018') $$, $$ VALUES ('{RQM:care}'::text[], '{}'::text[]) $$,
+SELECT results_eq($$ SELECT * FROM audience_of('RYJ', '9990000018') $$, $$ VALUES ('{RQM:care,RQM:care/aci}'::text[], '{}'::text[]) $$,
 	'published, it changes rows that were there: of the group and of the patient who is known to both');
-SELECT results_eq($$ SELECT * FROM audience_of('RQM', '9990000018') $$, $$ VALUES ('{RYJ:care}'::text[], '{}'::text[]) $$, 'in both directions');
+SELECT results_eq($$ SELECT * FROM audience_of('RQM', '9990000018') $$, $$ VALUES ('{RYJ:care,RYJ:care/aci}'::text[], '{}'::text[]) $$, 'in both directions');
 SELECT results_eq($$ SELECT * FROM audience_of('RYJ', '9990000026') $$, $$ VALUES ('{}'::text[], '{}'::text[]) $$, 'not of others');
 SELECT results_eq('SELECT DISTINCT owner, audience FROM spine.relationship ORDER BY 1', $$ VALUES ('RQM', '{RYJ:care}'::text[]), ('RYJ', '{RQM:care}') $$,
 	'and who must know of relationships');
 SELECT is(spine.relationship_audience('RYJ', 'RQM'), ARRAY['RQM:care'], 'of one to another organisation that one too');
 SELECT book('audience_rqm_system', '9990000026', '8', '2026-01-20') \g /dev/null
-SELECT results_eq($$ SELECT * FROM audience_of('RYJ', '9990000026') $$, $$ VALUES ('{RQM:care}'::text[], '{}'::text[]) $$,
+SELECT results_eq($$ SELECT * FROM audience_of('RYJ', '9990000026') $$, $$ VALUES ('{RQM:care,RQM:care/aci}'::text[], '{}'::text[]) $$,
 	'an episode elsewhere changes the rows here at once');
-SELECT results_eq($$ SELECT * FROM audience_of('RQM', '9990000026') $$, $$ VALUES ('{RYJ:care}'::text[], '{}'::text[]) $$,
+SELECT results_eq($$ SELECT * FROM audience_of('RQM', '9990000026') $$, $$ VALUES ('{RYJ:care,RYJ:care/aci}'::text[], '{}'::text[]) $$,
 	'and a new row has its audience from the first');
 SELECT is((SELECT max(revision) FROM maternity.booking), 1::bigint, 'revisions stay');
 SELECT is((SELECT count(*) FROM spine.history), 0::bigint, 'and no history is written');
@@ -60,7 +60,7 @@ INSERT INTO spine.identity_link (link_id, from_patient, to_patient, method, owne
 SELECT is(spine.linked_patients(who('9990000034')), spine.linked_patients(who('9990000042')), 'linked ids are one person from both sides');
 SELECT is(spine.linked_patients(who('9990000018')), ARRAY[who('9990000018')], 'others are alone');
 SELECT book('audience_ryj_system', '9990000034', '3'), book('audience_rqm_system', '9990000042', '7') \g /dev/null
-SELECT results_eq($$ SELECT * FROM audience_of('RYJ', '9990000034') $$, $$ VALUES ('{RQM:care}'::text[], '{}'::text[]) $$,
+SELECT results_eq($$ SELECT * FROM audience_of('RYJ', '9990000034') $$, $$ VALUES ('{RQM:care,RQM:care/aci}'::text[], '{}'::text[]) $$,
 	'a relationship to one id counts for the other');
 UPDATE spine.identity_link SET until = now() - interval '1 s';
 SELECT results_eq($$ SELECT * FROM audience_of('RYJ', '9990000034') $$, $$ VALUES ('{}'::text[], '{}'::text[]) $$, 'and counts no more when the link ends');
@@ -68,20 +68,20 @@ SELECT is(cardinality(spine.linked_patients(who('9990000034'))), 1, 'nor are the
 INSERT INTO spine.identity_link (link_id, from_patient, to_patient, method, owner)
 	SELECT gen_random_uuid(), who(a), who(b), 'test', 'RYJ' FROM (VALUES ('9990000034', '9990000050'), ('9990000042', '9990000050'), ('9990000042', '9990000069')) v (a, b);
 SELECT is(cardinality(spine.linked_patients(who('9990000069'))), 4, 'links reach over links');
-SELECT results_eq($$ SELECT * FROM audience_of('RYJ', '9990000034') $$, $$ VALUES ('{RQM:care}'::text[], '{}'::text[]) $$, 'and so do relationships');
+SELECT results_eq($$ SELECT * FROM audience_of('RYJ', '9990000034') $$, $$ VALUES ('{RQM:care,RQM:care/aci}'::text[], '{}'::text[]) $$, 'and so do relationships');
 
 -- purposes without a relationship, records without a person
 
 SELECT agree('audience', document('{"name": "network-reports"}', '{"from": ["RYJ"], "to": ["RQM"], "groups": ["booking", "staff"], "purpose": "reporting"}')) \g /dev/null
-SELECT results_eq($$ SELECT booking FROM audience_of('RYJ', '9990000018') $$, $$ VALUES ('{RQM:care,RQM:reporting}'::text[]) $$, 'reporting comes beside care');
-SELECT is(spine.audience('RYJ', 'maternity', 'booking', gen_random_uuid()), ARRAY['RQM:reporting'], 'and needs no relationship');
-SELECT is(spine.audience('RYJ', 'maternity', 'staff', NULL), ARRAY['RQM:reporting'], 'nor a person');
+SELECT results_eq($$ SELECT booking FROM audience_of('RYJ', '9990000018') $$, $$ VALUES ('{RQM:care,RQM:care/aci,RQM:reporting,RQM:reporting/aci}'::text[]) $$, 'reporting comes beside care');
+SELECT is(spine.audience('RYJ', 'maternity', 'booking', gen_random_uuid()), ARRAY['RQM:reporting', 'RQM:reporting/aci'], 'and needs no relationship');
+SELECT is(spine.audience('RYJ', 'maternity', 'staff', NULL), ARRAY['RQM:reporting', 'RQM:reporting/aci'], 'nor a person');
 SELECT is(spine.audience('RQM', 'maternity', 'booking', gen_random_uuid()), '{}', 'in the agreed direction alone');
 
 -- the end
 
 SELECT tell(1) \g /dev/null
-SELECT results_eq($$ SELECT booking FROM audience_of('RYJ', '9990000018') $$, $$ VALUES ('{RQM:reporting}'::text[]) $$, 'ended, it takes back its own');
+SELECT results_eq($$ SELECT booking FROM audience_of('RYJ', '9990000018') $$, $$ VALUES ('{RQM:reporting,RQM:reporting/aci}'::text[]) $$, 'ended, it takes back its own');
 SELECT results_eq('SELECT DISTINCT audience FROM spine.relationship', $$ VALUES ('{}'::text[]) $$, 'also of relationships');
 
 -- fast: a woman's records in 32 groups

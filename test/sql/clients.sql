@@ -199,7 +199,7 @@ INSERT INTO path (name, statement, maternity, neonatal, maternity_readonly, repo
 	('a table of rejections', 'SELECT count(*) FROM spine.rejection',				'42501', '42501', '42501', '42501', '42501'),
 	('a table of aliases', 'SELECT count(*) FROM spine.alias',						'42501', '42501', '42501', '42501', '42501'),
 	('patient_id', 'SELECT spine.patient_id(''9990000018'')',						'42501', '42501', '42501', '42501', '42501'),
-	('visible', 'SELECT spine.visible(''RYJ'', ''{}'', NULL)',						't', 't', 't', 't', 'f'),
+	('visible', 'SELECT spine.visible(''RYJ'', ''{}'', NULL, ''maternity.booking'')',	't', 't', 't', 't', 'f'),
 	('my_organisations', 'SELECT spine.my_organisations()',							'{RYJ}', '{RYJ}', '{RYJ}', '{RYJ}', '{}');
 
 -- what everybody knows

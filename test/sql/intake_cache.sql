@@ -79,7 +79,7 @@ SELECT spine.publish_dataset(small('cache_later', 'text')) \g /dev/null
 SET ROLE intake_cache_supplier;
 INSERT INTO cache_later_1_0.visit (nhs_number, visit_key, told) VALUES ('9990000018', 'V', 'W');
 RESET ROLE;
-UPDATE cache_later.visit SET audience = '{RQM:care}';
+UPDATE cache_later.visit SET audience = '{RQM:care,RQM:care/aci}';
 SELECT spine.reaudience(ARRAY[spine.patient_id('9990000018')]) \g /dev/null
 SELECT is((SELECT audience FROM cache_later.visit), '{}', 'audiences are computed anew in a data set published after the first time');
 

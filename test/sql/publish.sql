@@ -108,7 +108,7 @@ SELECT is_empty($$
 			  FROM pg_policy AS p WHERE p.polrelid = t.oid)
 		   IS DISTINCT FROM ARRAY['spine_visible r {spine_reader} (((owner=ANY((SELECTspine.my_organisations()ASmy_organisations)::text[]))'
 			   'OR(patient_id=ANY((SELECTspine.my_opened_patients()ASmy_opened_patients)::uuid[])))'
-			   'ANDspine.visible(owner,audience,patient_id))']
+			   'ANDspine.visible(owner,audience,patient_id,''' || t.dataset || '.' || t.data_group || '''::text))']
 $$, 'each has the one policy');
 SELECT is_empty($$
 	SELECT t.data_group, a.grantee::regrole, a.privilege_type FROM group_table AS t, aclexplode(t.relacl) AS a

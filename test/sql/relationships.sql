@@ -37,7 +37,7 @@ SELECT results_eq('SELECT relationship_id, patient_id, organisation, owner, reas
 	format('SELECT %L::uuid, spine.patient_id(''9990000018''), ''RQM'', ''RYJ'', ''She is moving to Chelsea.'', ARRAY[''RQM:care''], 1::bigint', :'referral'),
 	'a clinician refers; the one referred to must know');
 SELECT results_eq('SELECT audience FROM maternity.booking UNION ALL SELECT audience FROM maternity.dating_scan',
-	$$ VALUES (ARRAY['RQM:care']), (ARRAY['RQM:care']) $$, 'and may have her records from now on');
+	$$ VALUES (ARRAY['RQM:care', 'RQM:care/aci']), (ARRAY['RQM:care', 'RQM:care/aci']) $$, 'and may have her records from now on');
 SELECT is((SELECT revision FROM maternity.booking), 1::bigint, 'whose revision stays');
 SELECT is((SELECT count(*) FROM spine.history), 0::bigint, 'and which were not corrected');
 SELECT is(value_as('relationships_ryj_clinician', $$ SELECT spine.refer('9990000018', 'RQM', 'again') $$), :'referral', 'again is the same');
@@ -63,7 +63,7 @@ SELECT results_eq('SELECT until IS NOT NULL, revision FROM spine.relationship WH
 SELECT is((SELECT DISTINCT audience FROM maternity.booking), '{}', 'and nobody else may have the booking any more');
 SELECT throws_ok(format('SELECT clinician(%L)', format('SELECT spine.end_relationship(%L)', :'referral')), 'SP006', NULL, 'it ends once');
 SELECT isnt(value_as('relationships_ryj_clinician', $$ SELECT spine.refer('9990000018', 'RQM', 'back again') $$), :'referral', 'a new referral is a new one');
-SELECT is((SELECT audience FROM maternity.booking), ARRAY['RQM:care'], 'and counts');
+SELECT is((SELECT audience FROM maternity.booking), ARRAY['RQM:care', 'RQM:care/aci'], 'and counts');
 
 -- received, corrected and withdrawn ones work the same
 
@@ -71,7 +71,7 @@ DELETE FROM spine.relationship WHERE kind = 'referral';
 SELECT is((SELECT audience FROM maternity.booking), '{}', 'one that is withdrawn counts no more');
 INSERT INTO spine.relationship (relationship_id, patient_id, organisation, kind, owner, audience)
 	VALUES ('00000000-0000-7000-8000-000000000001', spine.patient_id('9990000018'), 'RQM', 'episode', 'RQM', '{RYJ:care}');
-SELECT is((SELECT audience FROM maternity.booking), ARRAY['RQM:care'], 'one that a neighbour has brought counts');
+SELECT is((SELECT audience FROM maternity.booking), ARRAY['RQM:care', 'RQM:care/aci'], 'one that a neighbour has brought counts');
 UPDATE spine.relationship SET until = now() - interval '1 s' WHERE owner = 'RQM';
 SELECT is((SELECT audience FROM maternity.booking), '{}', 'until it is ended there');
 INSERT INTO spine.relationship (relationship_id, patient_id, organisation, kind, owner)

@@ -53,7 +53,7 @@ SELECT is(bookings('visibility_rqm_analyst'), '(RQMP9)', 'not by others of the o
 SELECT is(bookings('visibility_ryj_clinician'), '(RYJ01P5) (RYJP1) (RYJP2)', 'nor by those of another');
 
 CREATE FUNCTION sees(owner text, audience text, patient text, who text DEFAULT 'visibility_rqm_clinician') RETURNS text LANGUAGE sql AS $$
-	SELECT value_as(who, format('SELECT spine.visible(%L, %L, %L)', owner, audience, patient))
+	SELECT value_as(who, format('SELECT spine.visible(%L, %L, %L, ''maternity.booking'')', owner, audience, patient))
 $$;
 SELECT spine.patient_id('9990000018') AS opened, spine.patient_id('9990000026') AS other \gset
 SELECT is(sees(o, a, p), s, n) FROM (VALUES
@@ -82,7 +82,7 @@ BEGIN;
 ALTER TABLE spine.sharing_rule DISABLE TRIGGER USER;
 ALTER TABLE spine.sharing_rule ENABLE TRIGGER forget_cache;
 DELETE FROM spine.sharing_rule WHERE from_organisation = 'RYJ';
-SELECT is((SELECT audience FROM maternity.booking WHERE pregnancy_id = 'P1'), '{RQM:care}', 'whose audience is as it was');
+SELECT is((SELECT audience FROM maternity.booking WHERE pregnancy_id = 'P1'), '{RQM:care,RQM:care/aci}', 'whose audience is as it was');
 SELECT is(bookings('visibility_rqm_clinician', 'owner = ''RYJ'''), '', 'but without a rule is not seen');
 ROLLBACK;
 SELECT is(bookings('visibility_rqm_clinician', 'owner = ''RYJ'''), '(RYJP1)', 'rolled back, it is seen again');

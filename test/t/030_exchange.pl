@@ -13,11 +13,11 @@ my ($ryj, $rqm) = two_nodes();
 # Records ----------------------------------------------------------------------
 
 my $start = time;
-my $first = put($ryj, 'first', audience => '{RQM:care,RYJ:care,Y56:reporting}', weight => 61);
+my $first = put($ryj, 'first', audience => '{RQM:care,RQM:care/aci,RYJ:care,Y56:reporting}', weight => 61);
 my $ms = $rqm->wait_for("SELECT count(*) FROM bump.visit WHERE record_id = '$first'", 1);
 ok(defined $ms, 'a record shared with the neighbour appears there');
 note(sprintf 'seen after %.0f ms, psql and polling included', 1000 * (time - $start));
-is($rqm->sql("SELECT audience, weight, owner FROM bump.visit"), '{RQM:care}|61|RYJ', 'with its content, and of its audience the neighbour\'s own part');
+is($rqm->sql("SELECT audience, weight, owner FROM bump.visit"), '{RQM:care,RQM:care/aci}|61|RYJ', 'with its content, and of its audience the neighbour\'s own part');
 is($ryj->sql('SELECT destination, relation, record_id, revision, action FROM spine.delivery'),
 	"RQM|bump.visit|$first|1|put", 'the ledger says what was sent');
 
@@ -42,7 +42,7 @@ $ryj->sql("UPDATE bump.visit SET audience = '{}' WHERE record_id = '$first'");
 ok(wait_equal($ryj, $rqm), 'a record that the neighbour may no longer have is withdrawn');
 is($rqm->sql("SELECT count(*) FROM bump.visit WHERE record_id = '$first'"), 0, 'and gone');
 is($rqm->sql("SELECT count(*) FROM spine.history"), 0, 'without a trace in the history');
-$ryj->sql("UPDATE bump.visit SET audience = '{RQM:care}' WHERE record_id = '$first'");
+$ryj->sql("UPDATE bump.visit SET audience = '{RQM:care,RQM:care/aci}' WHERE record_id = '$first'");
 ok(wait_equal($ryj, $rqm), 'and comes back when it may have it again');
 
 $ryj->sql("DELETE FROM bump.visit WHERE record_id = '$first'");
@@ -53,7 +53,7 @@ is($rqm->sql("SELECT count(*) FROM spine.receive_fault"), 0, 'nothing had to be 
 
 # One transaction, many records: pieces of spine.courier_batch.
 $ryj->sql("INSERT INTO bump.visit (record_id, owner, source_system, local_record_id, patient_id, dataset_version, received_at, revision, audience, visit_id)
-	SELECT spine.uuid_v7(), 'RYJ', 'bulk', i, gen_random_uuid(), '1.0', now(), 1, '{RQM:care}', i FROM generate_series(1, 3500) i");
+	SELECT spine.uuid_v7(), 'RYJ', 'bulk', i, gen_random_uuid(), '1.0', now(), 1, '{RQM:care,RQM:care/aci}', i FROM generate_series(1, 3500) i");
 ok(wait_equal($ryj, $rqm), 'many records of one transaction come over');
 cmp_ok($ryj->sql('SELECT max(sent_seq) FROM spine.link'), '>=', 4 + 4, 'in several batches');
 
@@ -70,9 +70,9 @@ ok(wait_equal($ryj, $rqm), 'which comes when it commits');
 is($rqm->sql("SELECT count(*) FROM bump.visit WHERE visit_id IN ('never', 'not this')"), 0, 'what was rolled back never');
 
 # Both ways.
-my $theirs = put($rqm, 'from rqm', owner => 'RQM', audience => '{RYJ:care}');
+my $theirs = put($rqm, 'from rqm', owner => 'RQM', audience => '{RYJ:care,RYJ:care/aci}');
 ok($ryj->wait_for("SELECT count(*) FROM bump.visit WHERE record_id = '$theirs' AND owner = 'RQM'", 1), 'the other direction');
-$ryj->sql("UPDATE bump.visit SET weight = 1, revision = 9, audience = '{RQM:care}' WHERE record_id = '$theirs'");
+$ryj->sql("UPDATE bump.visit SET weight = 1, revision = 9, audience = '{RQM:care,RQM:care/aci}' WHERE record_id = '$theirs'");
 is($ryj->sql("SELECT count(*) FROM spine.delivery WHERE record_id = '$theirs'"), 0, 'nobody sends on what another owns');
 
 # Episodes and links -----------------------------------------------------------
@@ -116,7 +116,7 @@ is($rqm->sql("SELECT count(*) FROM spine.unknown_item"), 0, 'nothing of it is le
 (my $other = definition('1.0')) =~ s/"bump"/"lump"/;
 $ryj->sql("SELECT spine.publish_dataset('$other'::jsonb)");
 $ryj->sql("INSERT INTO lump.baby (record_id, owner, source_system, local_record_id, patient_id, dataset_version, received_at, revision, audience, baby_id)
-	SELECT spine.uuid_v7(), 'RYJ', 'test', i, gen_random_uuid(), '1.0', now(), 1, '{RQM:care}', i FROM generate_series(1, 3) i");
+	SELECT spine.uuid_v7(), 'RYJ', 'test', i, gen_random_uuid(), '1.0', now(), 1, '{RQM:care,RQM:care/aci}', i FROM generate_series(1, 3) i");
 ok($rqm->wait_for("SELECT count(*) FROM spine.waiting_row WHERE relation = 'lump.baby'", 3), 'records of a data set that is not published there wait');
 $ryj->sql("DELETE FROM lump.baby WHERE local_record_id = '2'");
 ok($rqm->wait_for("SELECT count(*) FROM spine.waiting_row WHERE relation = 'lump.baby'", 2), 'can be withdrawn while they do');
@@ -129,8 +129,8 @@ is($rqm->sql("SELECT count(*) FROM spine.waiting_row"), 0, 'none is left waiting
 is($ryj->sql("SELECT count(*) FROM pg_inherits WHERE inhparent = 'spine.\"delivery_RQM\"'::regclass"), 4, 'three months and a default');
 is($ryj->sql("SELECT spine.make_ledger_partitions()"), 0, 'none missing');
 is($ryj->sql('SELECT count(*) FROM spine.delivery_default') . $ryj->sql('SELECT count(*) FROM spine."delivery_RQM_default"'), '00', 'no row fell into a default');
-$ryj->sql("INSERT INTO spine.delivery (destination, relation, record_id, revision, action, at) VALUES ('RQM', 'bump.visit', gen_random_uuid(), 1, 'withdraw', '2031-01-01'),
-	('nowhere', 'bump.visit', gen_random_uuid(), 1, 'withdraw', now())");
+$ryj->sql("INSERT INTO spine.delivery (destination, relation, record_id, owner, revision, action, at) VALUES ('RQM', 'bump.visit', gen_random_uuid(), 'RYJ', 1, 'withdraw', '2031-01-01'),
+	('nowhere', 'bump.visit', gen_random_uuid(), 'RYJ', 1, 'withdraw', now())");
 is($ryj->sql('SELECT count(*) FROM spine.delivery_default') . $ryj->sql('SELECT count(*) FROM spine."delivery_RQM_default"'), '11', 'and none fails for want of one');
 
 # Ending the link -------------------------------------------------------------------

@@ -19,10 +19,10 @@ my $writer = <<'END';
 \set ON_ERROR_STOP on
 INSERT INTO bump.visit (record_id, owner, source_system, local_record_id, patient_id, dataset_version, received_at, revision, audience, visit_id)
 	SELECT spine.uuid_v7(), 'RYJ', 'stream', spine.uuid_v7(), gen_random_uuid(), '1.0', now(), 1,
-		   CASE WHEN random() < 0.9 THEN '{RQM:care}' ELSE '{}' END::text[], 'v' FROM generate_series(1, 5);
+		   CASE WHEN random() < 0.9 THEN '{RQM:care,RQM:care/aci}' ELSE '{}' END::text[], 'v' FROM generate_series(1, 5);
 UPDATE bump.visit SET weight = (random() * 100)::integer, revision = revision + 1
 	WHERE record_id IN (SELECT record_id FROM bump.visit WHERE source_system = 'stream' ORDER BY random() LIMIT 3);
-UPDATE bump.visit SET audience = CASE WHEN audience = '{}' THEN '{RQM:care}' ELSE '{}' END::text[]
+UPDATE bump.visit SET audience = CASE WHEN audience = '{}' THEN '{RQM:care,RQM:care/aci}' ELSE '{}' END::text[]
 	WHERE record_id IN (SELECT record_id FROM bump.visit WHERE source_system = 'stream' ORDER BY random() LIMIT 1);
 DELETE FROM bump.visit WHERE record_id IN (SELECT record_id FROM bump.visit WHERE source_system = 'stream' ORDER BY random() LIMIT 1);
 \echo acknowledged

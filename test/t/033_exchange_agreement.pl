@@ -62,7 +62,7 @@ my $start = time;
 my $referral = $ryj->sql_as('ryj_clinician', "SELECT spine.refer('$nhs', 'RQM', 'care goes on there')");
 ok(defined $rqm->wait_for('SELECT count(*) FROM maternity.booking', 1), 'after a referral her booking is there');
 note(sprintf 'after %.0f ms, psql and polling included', 1000 * (time - $start));
-is($rqm->sql('SELECT owner, audience FROM maternity.booking'), 'RYJ|{RQM:care}', 'as the owner\'s');
+is($rqm->sql('SELECT owner, audience FROM maternity.booking'), 'RYJ|{RQM:care,RQM:care/aci}', 'as the owner\'s');
 is($rqm->sql('SELECT count(*) FROM maternity.mother'), 0, 'what the agreement does not name is not');
 is($ryj->sql("SELECT DISTINCT clause FROM spine.delivery WHERE relation = 'maternity.booking'"), 'two/1/1', 'the ledger names the clause');
 is($rqm->sql_as('rqm_clinician', "SELECT count(*) FROM spine.timeline('$nhs')"), 0, 'unopened, a clinician there does not see it');

@@ -64,9 +64,9 @@ $node->sql_as('race_system', book('9990000018', 1) . "SELECT spine.refer('999000
 my $session = writer();
 say_to($session, 'BEGIN; ' . book('9990000018', 2));
 agree();
-is($node->sql(audience(1)), '{RQM:care}', 'what was there has the new audience at once');
+is($node->sql(audience(1)), '{RQM:care,RQM:care/aci}', 'what was there has the new audience at once');
 say_to($session, 'COMMIT;');
-ok(defined $node->wait_for(audience(2), '{RQM:care}', 30), 'and what was under way soon after');
+ok(defined $node->wait_for(audience(2), '{RQM:care,RQM:care/aci}', 30), 'and what was under way soon after');
 
 # a relationship ends while a booking is under way
 say_to($session, 'BEGIN; ' . book('9990000018', 3));
@@ -82,13 +82,13 @@ $session->{run}->finish;
 
 # time alone ends an agreement: its rule is put a second ahead, as no agreement ends in mid-day
 $node->sql_as('race_system', q{SELECT spine.refer('9990000018', 'RQM', 'again')});
-is($node->sql(audience(1)), '{RQM:care}', 'shared again');
+is($node->sql(audience(1)), '{RQM:care,RQM:care/aci}', 'shared again');
 $node->sql(q{
 	ALTER TABLE spine.sharing_rule DISABLE TRIGGER USER;
 	UPDATE spine.sharing_rule SET in_force = false;
 	UPDATE maternity.booking SET audience = '{}';
 	ALTER TABLE spine.sharing_rule ENABLE TRIGGER USER;
 });
-ok(defined $node->wait_for(audience(1), '{RQM:care}', 30), 'a rule whose time has come is put into force by the courier');
+ok(defined $node->wait_for(audience(1), '{RQM:care,RQM:care/aci}', 30), 'a rule whose time has come is put into force by the courier');
 
 done_testing();

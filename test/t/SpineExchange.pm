@@ -76,7 +76,7 @@ sub put_sql
 		patient_id => $with{patient_id} ? "'$with{patient_id}'" : 'gen_random_uuid()',
 		episode_id => $with{episode_id} ? "'$with{episode_id}'" : 'NULL',
 		dataset_version => "'1.0'", event_at => 'now()', received_at => 'now()', revision => $with{revision} // 1,
-		audience => "'" . ($with{audience} // '{RQM:care}') . "'",
+		audience => "'" . ($with{audience} // '{RQM:care,RQM:care/aci}') . "'",
 		visit_id => "'$key'", weight => $with{weight} // 'NULL');
 	my @columns = sort keys %row;
 	return sprintf('INSERT INTO bump.visit (%s) VALUES (%s)', join(', ', @columns), join(', ', @row{@columns}));
