@@ -11,7 +11,7 @@ CREATE FUNCTION spine.agreement_faults(document jsonb) RETURNS TABLE (path text,
 DECLARE
 	code_form CONSTANT text := '^[A-Z0-9]{3,9}$';
 	known CONSTANT text[] := '{name,version,title,description,parties,start,end,review,clauses}';
-	known_in_clause CONSTANT text[] := '{from,to,purpose,dataset,groups,relationships,note}';
+	known_in_clause CONSTANT text[] := '{from,to,purpose,dataset,groups,relationships,item_classes,items,retention_days,emergency,identified,note}';
 	parties jsonb;
 	clause jsonb;
 	place text;
@@ -104,7 +104,8 @@ BEGIN
 				FROM jsonb_array_elements(clause -> 'groups') WITH ORDINALITY AS g (name, at)
 				WHERE jsonb_typeof(g.name) <> 'string' OR g.name #>> '{}' !~ '^[a-z][a-z0-9_]{0,54}$';
 			RETURN QUERY SELECT place || '.groups', 'names ' || (g.name #>> '{}') || ' twice'
-				FROM jsonb_array_elements(clause -> 'groups') AS g (name) GROUP BY g.name HAVING count(*) > 1;
+				FROM jsonb_array_elements(clause -> 'groups') AS g (name)
+				WHERE jsonb_typeof(g.name) = 'string' GROUP BY g.name HAVING count(*) > 1;
 		END IF;
 		IF clause ->> 'purpose' = 'care'
 		   AND (jsonb_typeof(clause -> 'relationships') IS DISTINCT FROM 'array' OR clause -> 'relationships' = '[]') THEN
@@ -118,6 +119,37 @@ BEGIN
 				WHERE jsonb_typeof(k.kind) <> 'string'
 				   OR k.kind #>> '{}' NOT IN ('episode', 'referral', 'transfer', 'claim', 'emergency');
 		END IF;
+		RETURN QUERY SELECT f.path, f.fault FROM spine.scope_faults(place, clause, clause -> 'groups') f;
+		IF clause ? 'retention_days'
+		   AND (jsonb_typeof(clause -> 'retention_days') <> 'number' OR clause ->> 'retention_days' !~ '^(0|[1-9][0-9]{0,4})$'
+				OR (clause ->> 'retention_days')::numeric > 36500) THEN
+			RETURN QUERY SELECT place || '.retention_days', 'must be a whole number from 0 to 36500';
+		ELSIF clause ->> 'purpose' IN ('reporting', 'commissioning') AND coalesce(clause -> 'retention_days', '0') <> '0' THEN
+			RETURN QUERY SELECT place || '.retention_days', 'is for care alone: nothing else rests on a relationship';
+		END IF;
+		IF clause ? 'emergency' AND jsonb_typeof(clause -> 'emergency') NOT IN ('boolean', 'object') THEN
+			RETURN QUERY SELECT place || '.emergency', 'must be true, false or an object';
+		ELSIF clause ->> 'purpose' IN ('reporting', 'commissioning') AND coalesce(clause -> 'emergency', 'false') <> 'false' THEN
+			RETURN QUERY SELECT place || '.emergency', 'is for care alone';
+		ELSIF clause -> 'emergency' = 'false' AND jsonb_typeof(clause -> 'relationships') = 'array'
+			  AND clause -> 'relationships' ? 'emergency' THEN
+			RETURN QUERY SELECT place || '.emergency', 'is false, yet emergency is among the relationships';
+		END IF;
+		IF jsonb_typeof(clause -> 'emergency') = 'object' THEN
+			RETURN QUERY SELECT place || '.emergency.' || k, 'is not a known key'
+				FROM jsonb_object_keys(clause -> 'emergency') k WHERE k NOT IN ('item_classes', 'items') ORDER BY k;
+			-- what it does not say itself is as the clause says, whose faults are told above
+			RETURN QUERY SELECT place || '.emergency' || f.path, f.fault
+				FROM spine.scope_faults('', spine.clause_in_emergency(clause), clause -> 'groups') f
+				WHERE clause -> 'emergency' ? substring(f.path FROM '^[.](item_classes|items)')
+				   OR NOT EXISTS (SELECT FROM spine.scope_faults('', clause, clause -> 'groups') c
+								   WHERE (c.path, c.fault) = (f.path, f.fault));
+		END IF;
+		IF clause ? 'identified' AND jsonb_typeof(clause -> 'identified') <> 'boolean' THEN
+			RETURN QUERY SELECT place || '.identified', 'must be true or false';
+		ELSIF clause ->> 'purpose' = 'care' AND clause -> 'identified' = 'false' THEN
+			RETURN QUERY SELECT place || '.identified', 'must be true: nobody cares for a pseudonym';
+		END IF;
 		IF clause ? 'note' AND jsonb_typeof(clause -> 'note') <> 'string' THEN
 			RETURN QUERY SELECT place || '.note', 'must be a text';
 		END IF;
@@ -126,6 +158,77 @@ END
 $fn$;
 COMMENT ON FUNCTION spine.agreement_faults(jsonb) IS
 	'Every fault of an agreement document in its form (docs/architecture.md, "Governance"); no row if it has none. Raises nothing, whatever it is given.';
+
+CREATE FUNCTION spine.scope_faults(place text, scope jsonb, groups jsonb) RETURNS TABLE (path text, fault text)
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+DECLARE
+	classes jsonb := scope -> 'item_classes';
+	items jsonb := scope -> 'items';
+	list jsonb;
+	side text;
+BEGIN
+	IF classes IS NOT NULL AND jsonb_typeof(classes) <> 'array' THEN
+		RETURN QUERY SELECT place || '.item_classes', 'must be a list of item classes';
+	ELSIF classes IS NOT NULL THEN
+		RETURN QUERY SELECT place || '.item_classes[' || c.at - 1 || ']',
+							'must be one of administrative, clinical, identity, restricted'
+			FROM jsonb_array_elements(classes) WITH ORDINALITY AS c (class, at)
+			WHERE jsonb_typeof(c.class) <> 'string'
+			   OR c.class #>> '{}' NOT IN ('administrative', 'clinical', 'identity', 'restricted');
+		RETURN QUERY SELECT place || '.item_classes', 'names ' || (c.class #>> '{}') || ' twice'
+			FROM jsonb_array_elements(classes) AS c (class)
+			WHERE jsonb_typeof(c.class) = 'string' GROUP BY c.class HAVING count(*) > 1;
+	END IF;
+
+	IF items IS NOT NULL AND jsonb_typeof(items) <> 'object' THEN
+		RETURN QUERY SELECT place || '.items', 'must be an object with include, exclude or both';
+		items := NULL;
+	ELSIF items IS NOT NULL THEN
+		RETURN QUERY SELECT place || '.items.' || k, 'is not a known key'
+			FROM jsonb_object_keys(items) k WHERE k NOT IN ('include', 'exclude') ORDER BY k;
+	END IF;
+	FOREACH side IN ARRAY ARRAY['include', 'exclude'] LOOP
+		list := items -> side;
+		CONTINUE WHEN list IS NULL;
+		IF jsonb_typeof(list) <> 'array' THEN
+			RETURN QUERY SELECT place || '.items.' || side, 'must be a list of items, each as "group.item"';
+			CONTINUE;
+		END IF;
+		RETURN QUERY SELECT place || '.items.' || side || '[' || i.at - 1 || ']',
+							CASE WHEN jsonb_typeof(i.name) <> 'string' OR i.name #>> '{}' !~ '^[a-z][a-z0-9_]{0,54}[.][a-z][a-z0-9_]{0,54}$'
+								 THEN 'must be the name of an item, as "group.item"'
+								 ELSE 'is of a group that the clause does not name' END
+			FROM jsonb_array_elements(list) WITH ORDINALITY AS i (name, at)
+			WHERE jsonb_typeof(i.name) <> 'string' OR i.name #>> '{}' !~ '^[a-z][a-z0-9_]{0,54}[.][a-z][a-z0-9_]{0,54}$'
+			   OR (jsonb_typeof(groups) = 'array' AND NOT groups ? split_part(i.name #>> '{}', '.', 1));
+		RETURN QUERY SELECT place || '.items.' || side, 'names ' || (i.name #>> '{}') || ' twice'
+			FROM jsonb_array_elements(list) AS i (name)
+			WHERE jsonb_typeof(i.name) = 'string' GROUP BY i.name HAVING count(*) > 1;
+	END LOOP;
+	IF jsonb_typeof(items -> 'include') = 'array' AND jsonb_typeof(items -> 'exclude') = 'array' THEN
+		RETURN QUERY SELECT place || '.items', 'includes ' || (i.name #>> '{}') || ' and excludes it'
+			FROM (SELECT DISTINCT n.name FROM jsonb_array_elements(items -> 'include') AS n (name)
+				  WHERE jsonb_typeof(n.name) = 'string' AND items -> 'exclude' ? (n.name #>> '{}')) i
+			ORDER BY i.name #>> '{}';
+	END IF;
+
+	-- without a class, each group that is named has an item that is
+	IF classes = '[]' AND (jsonb_typeof(items -> 'include') IS DISTINCT FROM 'array' OR items -> 'include' = '[]') THEN
+		RETURN QUERY SELECT place || '.item_classes', 'is empty, and no item is included: nothing would be shown';
+	ELSIF classes = '[]' AND jsonb_typeof(groups) = 'array' THEN
+		RETURN QUERY SELECT place || '.items.include', 'has no item of ' || g.name || ', of which nothing would be shown'
+			FROM (SELECT DISTINCT e.name #>> '{}' AS name FROM jsonb_array_elements(groups) AS e (name)
+				  WHERE jsonb_typeof(e.name) = 'string') g
+			WHERE NOT EXISTS (SELECT FROM jsonb_array_elements(items -> 'include') AS i (name)
+							   WHERE split_part(i.name #>> '{}', '.', 1) = g.name)
+			ORDER BY g.name;
+	END IF;
+END
+$fn$;
+COMMENT ON FUNCTION spine.scope_faults(text, jsonb, jsonb) IS
+	'Faults of what a clause, or an emergency under it, says of item classes and single items. groups: those of the clause.';
 
 CREATE FUNCTION spine.code_list_faults(place text, list jsonb, among jsonb) RETURNS TABLE (path text, fault text)
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -146,6 +249,7 @@ CREATE FUNCTION spine.code_list_faults(place text, list jsonb, among jsonb) RETU
 	UNION ALL
 	SELECT place, 'names ' || (c.code #>> '{}') || ' twice'
 	  FROM jsonb_array_elements(CASE jsonb_typeof(list) WHEN 'array' THEN list ELSE '[]' END) AS c (code)
+	 WHERE jsonb_typeof(c.code) = 'string'
 	 GROUP BY c.code HAVING count(*) > 1
 	$fn$;
 COMMENT ON FUNCTION spine.code_list_faults(text, jsonb, jsonb) IS
@@ -180,10 +284,119 @@ $fn$;
 COMMENT ON FUNCTION spine.agreement_parties(jsonb) IS 'The parties of a sound agreement document; NULL for a faulty one.';
 
 --
+-- What a clause means. For clauses of sound documents.
+--
+
+CREATE FUNCTION spine.clause_relationships(clause jsonb) RETURNS text[]
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+	SELECT ARRAY(
+		SELECT DISTINCT k COLLATE "C"
+		  FROM jsonb_array_elements_text(
+				CASE WHEN clause ->> 'purpose' = 'care' AND jsonb_typeof(clause -> 'relationships') = 'array'
+					 THEN clause -> 'relationships' ELSE '[]' END) k
+		 WHERE k <> 'emergency'
+		 ORDER BY 1)
+	$fn$;
+COMMENT ON FUNCTION spine.clause_relationships(jsonb) IS
+	'The kinds of relationship that a clause accepts, in order; emergency is not among them: spine.clause_emergency() tells that.';
+
+CREATE FUNCTION spine.clause_emergency(clause jsonb) RETURNS boolean
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+	SELECT coalesce(clause ->> 'purpose' = 'care'
+					AND (clause -> 'emergency' = 'true' OR jsonb_typeof(clause -> 'emergency') = 'object'
+						 OR (jsonb_typeof(clause -> 'relationships') = 'array' AND clause -> 'relationships' ? 'emergency')), false)
+	$fn$;
+COMMENT ON FUNCTION spine.clause_emergency(jsonb) IS 'Whether a clause lets records be seen by break-glass.';
+
+CREATE FUNCTION spine.clause_retention(clause jsonb) RETURNS interval
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+	SELECT make_interval(days => CASE WHEN clause ->> 'purpose' = 'care' AND jsonb_typeof(clause -> 'retention_days') = 'number'
+									  THEN (clause ->> 'retention_days')::integer ELSE 0 END)
+	$fn$;
+COMMENT ON FUNCTION spine.clause_retention(jsonb) IS
+	'How long after the end of a relationship other than an emergency it still counts for a clause.';
+
+CREATE FUNCTION spine.clause_identified(clause jsonb) RETURNS boolean
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+	SELECT coalesce(CASE jsonb_typeof(clause -> 'identified') WHEN 'boolean' THEN (clause -> 'identified')::boolean END,
+					clause ->> 'purpose' = 'care', false)
+	$fn$;
+COMMENT ON FUNCTION spine.clause_identified(jsonb) IS
+	'Whether a clause gives records of known persons: care does; reporting and commissioning where they say so, else pseudonyms.';
+
+CREATE FUNCTION spine.clause_in_emergency(clause jsonb) RETURNS jsonb
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+	SELECT CASE jsonb_typeof(clause -> 'emergency') WHEN 'object'
+				THEN clause || coalesce((SELECT jsonb_object_agg(o.key, o.value) FROM jsonb_each(clause -> 'emergency') o
+										  WHERE o.key IN ('item_classes', 'items')), '{}')
+				ELSE clause END
+	$fn$;
+COMMENT ON FUNCTION spine.clause_in_emergency(jsonb) IS
+	'The clause as it is for break-glass: with the item classes and items of its emergency, where that gives its own.';
+
+CREATE FUNCTION spine.clause_scope(clause jsonb, group_name text, items jsonb) RETURNS text[]
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+	WITH item AS (
+		-- a renamed item keeps its column, and is meant by either name
+		SELECT i ->> 'class' AS class, coalesce(i ->> 'column', i ->> 'name') AS column_name,
+			   CASE i ->> 'about' WHEN 'mother' THEN 'm' ELSE '' END AS about,
+			   ARRAY[group_name || '.' || (i ->> 'name'), group_name || '.' || coalesce(i ->> 'column', i ->> 'name')] AS names
+		  FROM jsonb_array_elements(CASE jsonb_typeof(items) WHEN 'array' THEN items ELSE '[]' END) i
+	), judged AS (
+		SELECT item.*, coalesce(clause -> 'items' -> 'include' ?| item.names, false) AS included,
+			   coalesce(clause -> 'items' -> 'exclude' ?| item.names, false) AS excluded
+		  FROM item
+	), whole AS (
+		-- a class of which an item is withheld is not granted whole: its others are granted one by one
+		SELECT a.about, c.class
+		  FROM (SELECT '' AS about UNION SELECT j.about FROM judged j) a
+		 CROSS JOIN jsonb_array_elements_text(coalesce(clause -> 'item_classes', '["administrative", "clinical", "identity"]')) AS c (class)
+		 WHERE NOT EXISTS (SELECT FROM judged j WHERE j.about = a.about AND j.class = c.class AND j.excluded)
+	)
+	SELECT ARRAY(
+		SELECT s.scope
+		  FROM (SELECT CASE w.about WHEN 'm' THEN 'm:' ELSE '' END
+					   || string_agg(DISTINCT left(w.class, 1), '' ORDER BY left(w.class, 1)) AS scope
+				  FROM whole w GROUP BY w.about
+				UNION
+				SELECT j.about || '+' || j.column_name
+				  FROM judged j
+				 WHERE NOT j.excluded
+				   AND (j.included
+						OR coalesce(clause -> 'item_classes', '["administrative", "clinical", "identity"]') ? j.class)
+				   AND NOT EXISTS (SELECT FROM whole w WHERE w.about = j.about AND w.class = j.class)) s
+		 ORDER BY s.scope COLLATE "C")
+	$fn$;
+COMMENT ON FUNCTION spine.clause_scope(jsonb, text, jsonb) IS
+	'What a clause shows of a data group, as it stands behind the slash of an audience''s tokens, in order: the first letters of the classes granted whole ("aci"), "+column" for each item granted singly, both with "m" before them ("m:aci", "m+column") for items about the mother. items: those of the group, as its definition lists them. A class is granted whole whether or not the group has items of it now.';
+
+CREATE FUNCTION spine.clause_emergency_scope(clause jsonb, group_name text, items jsonb) RETURNS text[]
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+	SELECT CASE WHEN spine.clause_emergency(clause)
+				THEN spine.clause_scope(spine.clause_in_emergency(clause), group_name, items) ELSE '{}' END
+	$fn$;
+COMMENT ON FUNCTION spine.clause_emergency_scope(jsonb, text, jsonb) IS
+	'What a clause shows of a data group by break-glass, as spine.clause_scope() tells it; empty where it allows none.';
+
+--
 -- The state of agreements: a fold of events, whoever wrote them and in whatever order they came
 --
 
-CREATE FUNCTION spine.agreement_states()
+CREATE FUNCTION spine.agreement_states(at timestamptz DEFAULT now())
 	RETURNS TABLE (name text, version integer, digest bytea, title text, state text, in_force boolean,
 				   parties text[], signed_by text[], proposed_by text, proposed_at timestamptz,
 				   published_at timestamptz, starts_at timestamptz, ends_at timestamptz,
@@ -193,6 +406,7 @@ CREATE FUNCTION spine.agreement_states()
 	SET jit = off
 	SET timezone = 'Europe/London'
 	AS $fn$
+	-- As of now whatever is here counts, for the clock of whoever wrote it may be ahead of this one.
 	WITH proposal AS MATERIALIZED (
 		-- a proposal counts for what it is: sound, about what it says, by one of its parties
 		SELECT DISTINCT ON (e.name, e.version, e.digest)
@@ -200,6 +414,7 @@ CREATE FUNCTION spine.agreement_states()
 		  FROM spine.agreement_event e
 		 CROSS JOIN LATERAL (SELECT spine.agreement_parties(e.document) AS parties) p
 		 WHERE e.kind = 'proposed'
+		   AND (agreement_states.at >= now() OR e.at <= agreement_states.at)
 		   AND e.digest = spine.agreement_digest(e.document)
 		   AND e.document ->> 'name' = e.name
 		   AND e.document ->> 'version' = e.version::text
@@ -215,45 +430,50 @@ CREATE FUNCTION spine.agreement_states()
 			SELECT coalesce(array_agg(DISTINCT e.owner ORDER BY e.owner), '{}') AS signed_by
 			  FROM spine.agreement_event e
 			 WHERE e.name = p.name AND e.version = p.version AND e.digest = p.digest
-			   AND e.kind = 'signed' AND e.owner = ANY (p.parties)) s
+			   AND e.kind = 'signed' AND e.owner = ANY (p.parties)
+			   AND (agreement_states.at >= now() OR e.at <= agreement_states.at)) s
 		 CROSS JOIN LATERAL (
 			SELECT min(e.at) AS published_at
 			  FROM spine.agreement_event e
 			 WHERE e.name = p.name AND e.version = p.version AND e.digest = p.digest
-			   AND e.kind = 'published' AND e.owner = ANY (p.parties)) u
+			   AND e.kind = 'published' AND e.owner = ANY (p.parties)
+			   AND (agreement_states.at >= now() OR e.at <= agreement_states.at)) u
 		  LEFT JOIN LATERAL (
 			SELECT e.owner AS ended_by, e.at AS ended_at, e.reason AS end_reason
 			  FROM spine.agreement_event e
 			 WHERE e.name = p.name AND e.version = p.version AND e.digest = p.digest
 			   AND e.kind = 'ended' AND e.owner = ANY (p.parties)
+			   AND (agreement_states.at >= now() OR e.at <= agreement_states.at)
 			 ORDER BY e.at, e.owner COLLATE "C" LIMIT 1) d ON true
 	), timed AS (
-		-- a later version replaces an earlier one when it starts, if nobody has left the circle
+		-- a later version replaces an earlier one when it starts, if nobody has left the circle and it was
+		-- not over before; one that ends later does not bring the earlier one back
 		SELECT f.*, least(f.own_end, later.starts_at) AS ends_at,
-			   coalesce(later.starts_at <= now(), false) AS superseded
+			   coalesce(later.starts_at <= agreement_states.at, false) AS superseded
 		  FROM folded f
 		  LEFT JOIN LATERAL (
 			SELECT min(greatest(l.starts_at, l.published_at)) AS starts_at
 			  FROM folded l
 			 WHERE l.name = f.name AND l.version > f.version AND l.parties @> f.parties
-			   AND l.signed AND l.published_at IS NOT NULL) later ON true
+			   AND l.signed AND l.published_at IS NOT NULL
+			   AND (l.ended_at IS NULL OR l.ended_at > l.starts_at)
+			   AND (l.own_end IS NULL OR l.own_end > l.published_at)) later ON true
 	)
 	SELECT t.name, t.version, t.digest, t.document ->> 'title',
 		   CASE WHEN t.ended_at IS NOT NULL THEN 'ended'
 				WHEN NOT t.signed THEN 'proposed'
 				WHEN t.published_at IS NULL THEN 'signed'
 				WHEN t.superseded THEN 'superseded'
-				WHEN t.ends_at <= now() THEN 'expired'
+				WHEN t.ends_at <= agreement_states.at THEN 'expired'
 				ELSE 'published' END,
 		   t.ended_at IS NULL AND t.signed AND t.published_at IS NOT NULL
-			   AND t.starts_at <= now() AND (t.ends_at IS NULL OR now() < t.ends_at),
+			   AND t.starts_at <= agreement_states.at AND (t.ends_at IS NULL OR agreement_states.at < t.ends_at),
 		   t.parties, t.signed_by, t.proposed_by, t.proposed_at, t.published_at, t.starts_at, t.ends_at,
 		   t.ended_by, t.ended_at, t.end_reason, t.document
 	  FROM timed t
 	$fn$;
-COMMENT ON FUNCTION spine.agreement_states() IS
-	'Every agreement known here with its state, folded from spine.agreement_event: proposed, signed (by all), published, superseded, expired, ended. A start is the beginning of its day, an end the end of its day, in London.';
-
+COMMENT ON FUNCTION spine.agreement_states(timestamptz) IS
+	'Every agreement known here with its state now, or as it was or will be at another time, folded from spine.agreement_event: proposed, signed (by all), published, superseded, expired, ended. A start is the beginning of its day, an end the end of its day, in London.';
 
 --
 -- The steps of an agreement
@@ -336,6 +556,22 @@ BEGIN
 		 WHERE EXISTS (SELECT FROM spine.dataset d WHERE d.name = c.clause ->> 'dataset')
 		   AND NOT EXISTS (SELECT FROM spine.published_groups() k
 							WHERE k.dataset = c.clause ->> 'dataset' AND k.data_group = g.name)
+		UNION ALL
+		(SELECT 'clauses[' || c.n - 1 || '].' || s.place,
+				'data set ' || (c.clause ->> 'dataset') || ' has no item ' || i.name
+		  FROM jsonb_array_elements(CASE WHEN spine.agreement_parties(document) IS NOT NULL THEN document -> 'clauses' ELSE '[]' END)
+			   WITH ORDINALITY AS c (clause, n)
+		 CROSS JOIN LATERAL (VALUES
+				(1, 'items.include', c.clause -> 'items' -> 'include'),
+				(2, 'items.exclude', c.clause -> 'items' -> 'exclude'),
+				(3, 'emergency.items.include', c.clause -> 'emergency' -> 'items' -> 'include'),
+				(4, 'emergency.items.exclude', c.clause -> 'emergency' -> 'items' -> 'exclude')) AS s (nth, place, list)
+		 CROSS JOIN LATERAL jsonb_array_elements_text(coalesce(s.list, '[]')) WITH ORDINALITY AS i (name, at)
+		 WHERE EXISTS (SELECT FROM spine.dataset d WHERE d.name = c.clause ->> 'dataset')
+		   AND NOT EXISTS (SELECT FROM spine.data_items k
+							WHERE k.dataset = c.clause ->> 'dataset' AND k.data_group = split_part(i.name, '.', 1)
+							  AND split_part(i.name, '.', 2) IN (k.item, k.column_name))
+		 ORDER BY c.n, s.nth, i.at)
 	)
 	SELECT count(*), string_agg(format('%s: %s.', f.path, f.fault), E'\n') INTO n, faults FROM fault f;
 	IF n > 0 THEN
@@ -509,7 +745,15 @@ BEGIN
 		'spine.plain_date(text)',
 		'spine.agreement_digest(jsonb)',
 		'spine.agreement_parties(jsonb)',
-		'spine.agreement_states()',
+		'spine.agreement_states(timestamptz)',
+		'spine.scope_faults(text, jsonb, jsonb)',
+		'spine.clause_relationships(jsonb)',
+		'spine.clause_emergency(jsonb)',
+		'spine.clause_retention(jsonb)',
+		'spine.clause_identified(jsonb)',
+		'spine.clause_in_emergency(jsonb)',
+		'spine.clause_scope(jsonb, text, jsonb)',
+		'spine.clause_emergency_scope(jsonb, text, jsonb)',
 		'spine.append_only()',
 		'spine.agreement_one(text, integer, bytea)',
 		'spine.agreement_say(text, integer, text, text, jsonb, bytea, text[], text)']
@@ -524,7 +768,8 @@ GRANT EXECUTE ON FUNCTION spine.propose_agreement(jsonb), spine.sign_agreement(t
 	spine.publish_agreement(text, integer), spine.end_agreement(text, integer, text),
 	spine.agreement_faults(jsonb), spine.agreement_digest(jsonb),
 	-- what these two call, as the governor who asks
-	spine.code_list_faults(text, jsonb, jsonb), spine.plain_date(text), spine.compact_date(text)
+	spine.scope_faults(text, jsonb, jsonb), spine.clause_in_emergency(jsonb), spine.code_list_faults(text, jsonb, jsonb),
+	spine.plain_date(text), spine.compact_date(text)
 	TO spine_governor;
 GRANT EXECUTE ON FUNCTION spine.my_agreements() TO spine_member, spine_supplier, spine_governor, spine_operator;
 -- STANDIN BEGIN
