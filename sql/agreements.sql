@@ -772,20 +772,3 @@ GRANT EXECUTE ON FUNCTION spine.propose_agreement(jsonb), spine.sign_agreement(t
 	spine.plain_date(text), spine.compact_date(text)
 	TO spine_governor;
 GRANT EXECUTE ON FUNCTION spine.my_agreements() TO spine_member, spine_supplier, spine_governor, spine_operator;
--- STANDIN BEGIN
-CREATE FUNCTION spine.clause_relationships(clause jsonb) RETURNS text[] LANGUAGE sql IMMUTABLE AS $$ SELECT ARRAY(SELECT DISTINCT r COLLATE "C" FROM pg_catalog.jsonb_array_elements_text(CASE WHEN clause ->> 'purpose' = 'care' THEN clause -> 'relationships' ELSE '[]' END) r WHERE r <> 'emergency' ORDER BY 1) $$;
-CREATE FUNCTION spine.clause_emergency(clause jsonb) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$ SELECT coalesce(clause -> 'relationships' ? 'emergency', false) OR coalesce(clause -> 'emergency' NOT IN ('false', 'null'), false) $$;
-CREATE FUNCTION spine.clause_retention(clause jsonb) RETURNS interval LANGUAGE sql IMMUTABLE AS $$ SELECT pg_catalog.make_interval(days => coalesce((clause ->> 'retention_days')::integer, 0)) $$;
-CREATE FUNCTION spine.clause_identified(clause jsonb) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$ SELECT coalesce((clause ->> 'identified')::boolean, clause ->> 'purpose' = 'care') $$;
-CREATE FUNCTION spine.clause_scope(clause jsonb, group_name text, items jsonb) RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
-	WITH c AS (SELECT CASE WHEN clause ? 'item_classes' THEN ARRAY(SELECT pg_catalog.jsonb_array_elements_text(clause -> 'item_classes')) ELSE '{administrative,clinical,identity}' END AS classes),
-	i AS (SELECT coalesce(i ->> 'column', i ->> 'name') AS col, i ->> 'class' AS class, i ->> 'about' = 'mother' IS TRUE AS m, (group_name || '.' || (i ->> 'name')) AS full FROM pg_catalog.jsonb_array_elements(items) i),
-	broken AS (SELECT i.m, i.class FROM i WHERE clause -> 'items' -> 'exclude' ? i.full),
-	k(m) AS (SELECT false UNION SELECT true WHERE EXISTS (SELECT FROM i WHERE i.m)),
-	l AS (SELECT k.m, pg_catalog.string_agg(pg_catalog."left"(x, 1), '' ORDER BY x) AS letters FROM k, c, pg_catalog.unnest(c.classes) x WHERE (k.m, x) NOT IN (SELECT b.m, b.class FROM broken b) GROUP BY 1)
-	SELECT ARRAY(SELECT s COLLATE "C" FROM (SELECT CASE WHEN l.m THEN 'm:' ELSE '' END || l.letters FROM l
-		UNION SELECT CASE WHEN i.m THEN 'm+' ELSE '+' END || i.col FROM i, c WHERE (i.class = ANY (c.classes) AND (i.m, i.class) IN (SELECT b.m, b.class FROM broken b) OR (clause -> 'items' -> 'include' ? i.full AND i.class <> ALL (c.classes))) AND NOT coalesce(clause -> 'items' -> 'exclude' ? i.full, false)) x (s) ORDER BY 1)
-$$;
-CREATE FUNCTION spine.clause_emergency_scope(clause jsonb, group_name text, items jsonb) RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
-	SELECT spine.clause_scope(CASE WHEN pg_catalog.jsonb_typeof(clause -> 'emergency') = 'object' THEN clause || (clause -> 'emergency') ELSE clause END, group_name, items) $$;
--- STANDIN END
