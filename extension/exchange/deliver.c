@@ -40,23 +40,33 @@
  */
 static const char *const deliver_query =
 "WITH token AS MATERIALIZED ("
-" SELECT t.record_id, t.owner, t.revision, t.token, t.fresh, n.name AS destination, h.organisation, p.purpose"
-" FROM unnest($1, $2, $3, $4, $5) AS t (record_id, owner, revision, token, fresh)"
+" SELECT t.record_id, t.owner, t.patient_id, t.revision, t.token, t.fresh, n.name AS destination, h.organisation, p.purpose"
+" FROM unnest($1, $2, $3, $4, $5, $6) AS t (record_id, owner, patient_id, revision, token, fresh)"
 " CROSS JOIN LATERAL (SELECT pg_catalog.split_part(pg_catalog.split_part(t.token, '/', 1), ':', 2) AS purpose) p"
 " JOIN spine.node_organisation h ON h.organisation = pg_catalog.split_part(t.token, ':', 1)"
 "  AND p.purpose IN ('care', 'emergency')"
 " JOIN spine.node n ON n.name = h.node AND NOT n.is_self AND n.state <> 'ended'"
 " JOIN spine.node_organisation o ON o.organisation = t.owner"
 " JOIN spine.node s ON s.name = o.node AND s.is_self"
-"), reason AS MATERIALIZED ("
-" SELECT p.owner, p.organisation, p.purpose,"
-"  (SELECT r.agreement || '/' || r.version || '/' || r.clause FROM spine.sharing_rule r"
-"   WHERE r.from_organisation = p.owner AND r.dataset = $7 AND r.data_group = $8"
-"    AND r.to_organisation = p.organisation AND r.purpose = 'care' AND (p.purpose = 'care' OR r.emergency)"
-"   ORDER BY r.starts_at DESC, r.agreement, r.version DESC, r.clause LIMIT 1) AS clause"
+/* the clause under which it leaves: where only one can be meant, the person need not be looked at */
+"), candidate AS MATERIALIZED ("
+" SELECT p.owner, p.organisation, p.purpose, pg_catalog.count(r.clause) AS clauses,"
+"  pg_catalog.min(r.agreement || '/' || r.version || '/' || r.clause) AS clause"
 " FROM (SELECT DISTINCT t.owner, t.organisation, t.purpose FROM token t) p"
+" LEFT JOIN spine.sharing_rule r ON r.from_organisation = p.owner AND r.dataset = $8 AND r.data_group = $9"
+"  AND r.to_organisation = p.organisation AND r.purpose = 'care' AND (p.purpose = 'care' OR r.emergency)"
+" GROUP BY p.owner, p.organisation, p.purpose"
+"), reason AS MATERIALIZED ("
+" SELECT p.owner, p.organisation, p.purpose, p.patient_id,"
+"  CASE WHEN c.clauses <= 1 THEN c.clause ELSE"
+"   (SELECT h.agreement || '/' || h.version || '/' || h.clause"
+"    FROM spine.rules_that_hold(p.owner, $8, $9, spine.linked_patients(p.patient_id)) h"
+"    WHERE h.to_organisation = p.organisation AND h.purpose = p.purpose"
+"    ORDER BY h.agreement, h.version DESC, h.clause LIMIT 1) END AS clause"
+" FROM (SELECT DISTINCT t.owner, t.organisation, t.purpose, t.patient_id FROM token t) p"
+" JOIN candidate c ON c.owner = p.owner AND c.organisation = p.organisation AND c.purpose = p.purpose"
 ") INSERT INTO spine.delivery (destination, relation, record_id, owner, revision, action, clause)"
-" SELECT d.destination, $6, d.record_id, d.owner, d.revision,"
+" SELECT d.destination, $7, d.record_id, d.owner, d.revision,"
 "  CASE WHEN d.tokens IS NULL THEN 'withdraw' ELSE 'put' END, d.clause"
 " FROM (SELECT t.destination, t.record_id, pg_catalog.max(t.revision) AS revision, pg_catalog.max(t.owner) AS owner,"
 "   pg_catalog.array_agg(t.token) FILTER (WHERE t.fresh) AS tokens,"
@@ -67,6 +77,7 @@ static const char *const deliver_query =
 /* sorted once for all the arrays: they are compared */
 "  FROM (SELECT t.*, r.clause FROM token t"
 "   JOIN reason r ON r.owner = t.owner AND r.organisation = t.organisation AND r.purpose = t.purpose"
+"    AND r.patient_id IS NOT DISTINCT FROM t.patient_id"
 "   ORDER BY t.destination, t.record_id, t.token) t"
 "  GROUP BY t.destination, t.record_id) d"
 " WHERE d.tokens IS DISTINCT FROM d.old_tokens OR d.new_revision IS DISTINCT FROM d.old_revision";
@@ -77,6 +88,7 @@ typedef struct DeliverColumns
 {
 	int			record_id;
 	int			owner;
+	int			patient_id;		/* 0: the table has none */
 	int			revision;
 	int			audience;
 } DeliverColumns;
@@ -88,6 +100,8 @@ typedef struct DeliverTokens
 	int			allocated;
 	Datum	   *record_id;
 	Datum	   *owner;
+	Datum	   *patient_id;
+	bool	   *no_patient;
 	Datum	   *revision;
 	Datum	   *token;
 	Datum	   *fresh;
@@ -133,6 +147,7 @@ deliver_find_columns(Relation rel, bool is_group, const char *table, DeliverColu
 			id = ids[i][1];
 	columns->record_id = deliver_column(rel, id, UUIDOID);
 	columns->owner = deliver_column(rel, "owner", TEXTOID);
+	columns->patient_id = SPI_fnumber(RelationGetDescr(rel), "patient_id") > 0 ? deliver_column(rel, "patient_id", UUIDOID) : 0;
 	columns->revision = deliver_column(rel, "revision", INT8OID);
 	columns->audience = deliver_column(rel, "audience", TEXTARRAYOID);
 }
@@ -180,6 +195,8 @@ deliver_add(DeliverTokens *tokens, TupleTableSlot *slot, const DeliverColumns *c
 	bool		isnull;
 	Datum		record_id;
 	Datum		owner;
+	Datum		patient_id = (Datum) 0;
+	bool		no_patient = true;
 	Datum		revision;
 
 	if (audience == NULL)
@@ -190,6 +207,10 @@ deliver_add(DeliverTokens *tokens, TupleTableSlot *slot, const DeliverColumns *c
 					  TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &nelements);
 	record_id = datumCopy(slot_getattr(slot, columns->record_id, &isnull), false, sizeof(pg_uuid_t));
 	owner = PointerGetDatum(DatumGetTextPCopy(slot_getattr(slot, columns->owner, &isnull)));
+	if (columns->patient_id != 0)
+		patient_id = slot_getattr(slot, columns->patient_id, &no_patient);
+	if (!no_patient)
+		patient_id = datumCopy(patient_id, false, sizeof(pg_uuid_t));
 	revision = Int64GetDatum(DatumGetInt64(slot_getattr(slot, columns->revision, &isnull)));
 	MemoryContextSwitchTo(caller);
 
@@ -203,6 +224,8 @@ deliver_add(DeliverTokens *tokens, TupleTableSlot *slot, const DeliverColumns *c
 		{
 			tokens->record_id = palloc(sizeof(Datum) * wanted);
 			tokens->owner = palloc(sizeof(Datum) * wanted);
+			tokens->patient_id = palloc(sizeof(Datum) * wanted);
+			tokens->no_patient = palloc(sizeof(bool) * wanted);
 			tokens->revision = palloc(sizeof(Datum) * wanted);
 			tokens->token = palloc(sizeof(Datum) * wanted);
 			tokens->fresh = palloc(sizeof(Datum) * wanted);
@@ -211,6 +234,8 @@ deliver_add(DeliverTokens *tokens, TupleTableSlot *slot, const DeliverColumns *c
 		{
 			tokens->record_id = repalloc(tokens->record_id, sizeof(Datum) * wanted);
 			tokens->owner = repalloc(tokens->owner, sizeof(Datum) * wanted);
+			tokens->patient_id = repalloc(tokens->patient_id, sizeof(Datum) * wanted);
+			tokens->no_patient = repalloc(tokens->no_patient, sizeof(bool) * wanted);
 			tokens->revision = repalloc(tokens->revision, sizeof(Datum) * wanted);
 			tokens->token = repalloc(tokens->token, sizeof(Datum) * wanted);
 			tokens->fresh = repalloc(tokens->fresh, sizeof(Datum) * wanted);
@@ -224,6 +249,8 @@ deliver_add(DeliverTokens *tokens, TupleTableSlot *slot, const DeliverColumns *c
 			continue;
 		tokens->record_id[tokens->n] = record_id;
 		tokens->owner[tokens->n] = owner;
+		tokens->patient_id[tokens->n] = patient_id;
+		tokens->no_patient[tokens->n] = no_patient;
 		tokens->revision[tokens->n] = revision;
 		tokens->token[tokens->n] = elements[i];
 		tokens->fresh[tokens->n] = BoolGetDatum(fresh);
@@ -235,7 +262,8 @@ static void
 deliver_write(DeliverTokens *tokens)
 {
 	SpineOwnerScope scope;
-	Datum		values[8];
+	Datum		values[9];
+	int			lower = 1;
 	int			result;
 
 	if (tokens->n == 0)
@@ -247,7 +275,7 @@ deliver_write(DeliverTokens *tokens)
 		elog(ERROR, "SPI_connect failed");
 	if (deliver_plan == NULL)
 	{
-		Oid			types[8] = {UUIDARRAYOID, TEXTARRAYOID, INT8ARRAYOID, TEXTARRAYOID, BOOLARRAYOID,
+		Oid			types[9] = {UUIDARRAYOID, TEXTARRAYOID, UUIDARRAYOID, INT8ARRAYOID, TEXTARRAYOID, BOOLARRAYOID,
 		TEXTOID, TEXTOID, TEXTOID};
 
 		/*
@@ -265,12 +293,14 @@ deliver_write(DeliverTokens *tokens)
 
 	values[0] = PointerGetDatum(construct_array(tokens->record_id, tokens->n, UUIDOID, sizeof(pg_uuid_t), false, TYPALIGN_CHAR));
 	values[1] = PointerGetDatum(construct_array(tokens->owner, tokens->n, TEXTOID, -1, false, TYPALIGN_INT));
-	values[2] = PointerGetDatum(construct_array(tokens->revision, tokens->n, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-	values[3] = PointerGetDatum(construct_array(tokens->token, tokens->n, TEXTOID, -1, false, TYPALIGN_INT));
-	values[4] = PointerGetDatum(construct_array(tokens->fresh, tokens->n, BOOLOID, 1, true, TYPALIGN_CHAR));
-	values[5] = tokens->relation;
-	values[6] = tokens->dataset;
-	values[7] = tokens->data_group;
+	values[2] = PointerGetDatum(construct_md_array(tokens->patient_id, tokens->no_patient, 1, &tokens->n, &lower,
+												   UUIDOID, sizeof(pg_uuid_t), false, TYPALIGN_CHAR));
+	values[3] = PointerGetDatum(construct_array(tokens->revision, tokens->n, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	values[4] = PointerGetDatum(construct_array(tokens->token, tokens->n, TEXTOID, -1, false, TYPALIGN_INT));
+	values[5] = PointerGetDatum(construct_array(tokens->fresh, tokens->n, BOOLOID, 1, true, TYPALIGN_CHAR));
+	values[6] = tokens->relation;
+	values[7] = tokens->dataset;
+	values[8] = tokens->data_group;
 
 	result = SPI_execute_plan(deliver_plan, values, NULL, false, 0);
 	if (result != SPI_OK_INSERT)

@@ -65,7 +65,11 @@ is($rqm->sql_as('rqm_clinician', "SET client_min_messages = error; SELECT spine.
 	"t\n2026-01-05", 'a clinician there sees what came');
 ok(defined agree(2, ', "item_classes": ["administrative", "clinical", "identity", "restricted"]'), 'a version that shows restricted items');
 ok(defined $rqm->wait_for($items, '2026-01-05,Y'), 'and they come');
-ok(defined agree(3, ', "items": {"exclude": ["booking.antenatal_booking_date"]}, "emergency": true'), 'a version that does not');
+ok(defined agree(21, ', "item_classes": ["administrative"]}, {"from": ["RYJ"], "to": ["RQM"], "purpose": "care", "dataset": "maternity", "groups": ["booking"], "relationships": ["episode"]'), 'two clauses');
+ok(defined $rqm->wait_for($items, $rqm->sql("SELECT CASE class WHEN 'administrative' THEN '2026-01-05' ELSE '' END FROM spine.data_items WHERE dataset = 'maternity' AND version = '2.0' AND data_group = 'booking' AND item = 'antenatal_booking_date'")),
+	'of which the one whose relationship there is says what is seen');
+is($ryj->sql("SELECT clause FROM spine.delivery WHERE relation = 'maternity.booking' ORDER BY delivery_id DESC LIMIT 1"), 'two/21/1', 'and the ledger names it');
+ok(defined agree(30, ', "items": {"exclude": ["booking.antenatal_booking_date"]}, "emergency": true'), 'a version that does not');
 ok(defined $rqm->wait_for($items, ''), 'and they go, with the one that is left out');
 is($rqm->sql($anywhere), 0, 'from everywhere');
 
@@ -96,7 +100,7 @@ is($rqm->sql('SELECT DISTINCT split_part(split_part(u, \':\', 2), \'/\', 1) FROM
 is($rqm->refused('rqm_clinician', "SELECT spine.open_record('$nhs', 'care', 'x')"), 'SP006', 'an opening for care does not show it');
 ok(defined $rqm->wait_for('SELECT count(*) FROM maternity.booking', 0), 'when its time is over the record goes');
 is($ryj->sql("SELECT count(*) FROM spine.relationship WHERE kind = 'emergency'"), 1, 'the owner knows that it was');
-$ryj->sql_as('ryj_governor', "SELECT spine.end_agreement('two', 3, 'x')");
+$ryj->sql_as('ryj_governor', "SELECT spine.end_agreement('two', 30, 'x')");
 ok(defined $rqm->wait_for("SELECT count(*) FROM spine.sharing_rule", 0), 'the agreement ends');
 ok(defined $ryj->wait_for("SELECT count(*) FROM spine.relationship WHERE organisation = 'RQM' AND kind <> 'emergency'", 1), 'the neighbour\'s relationships go, but for one\'s own referral');
 is($ryj->sql("SELECT count(*) FROM spine.relationship WHERE kind = 'emergency'"), 1, 'an emergency stays to be reviewed');
