@@ -89,6 +89,9 @@ DECLARE
 	wanted spine.sharing_rule[];
 	hosted text[] := spine.hosted_organisations();
 	changed record;
+	done record;
+	-- records whose audience is computed within this transaction: a revocation waits for no more
+	few integer := 2000;
 	touched bigint := 0;
 BEGIN
 	-- one at a time: two would each miss what the other has not committed. Anybody could hold an
@@ -138,7 +141,9 @@ BEGIN
 		 WHERE d.from_organisation = ANY (hosted)
 		 ORDER BY 1, 2, 3
 	LOOP
-		touched := touched + spine.reaudience_group(changed.from_organisation, changed.dataset, changed.data_group);
+		SELECT * INTO done FROM spine.reaudience_group(changed.from_organisation, changed.dataset, changed.data_group, few);
+		touched := touched + done.touched;
+		few := done.few;
 		INSERT INTO spine.unsettled (owner, dataset, data_group)
 			VALUES (changed.from_organisation, changed.dataset, changed.data_group);
 	END LOOP;
@@ -384,32 +389,32 @@ $fn$;
 COMMENT ON FUNCTION spine.reaudience_rules(text, text, text) IS
 	'Computes anew the audience of all records of an owner hosted here in a data group. Returns how many changed.';
 
-CREATE FUNCTION spine.reaudience_group(the_owner text, the_dataset text, the_group text) RETURNS bigint
+CREATE FUNCTION spine.reaudience_group(the_owner text, the_dataset text, the_group text, INOUT few integer, OUT touched bigint)
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 	SET jit = off
 	AS $fn$
 DECLARE
-	-- what is done at once, within the transaction that changes the rules
-	few CONSTANT integer := 10000;
-	records bigint;
+	records integer;
 BEGIN
+	touched := 0;
 	IF to_regclass(format('%I.%I', the_dataset, the_group)) IS NULL OR the_owner <> ALL (spine.hosted_organisations()) THEN
-		RETURN 0;
+		RETURN;
 	END IF;
 	EXECUTE format('SELECT count(*) FROM (SELECT FROM %I.%I t WHERE t.owner = $1 LIMIT $2 + 1) x', the_dataset, the_group)
 		INTO records USING the_owner, few;
 	IF records <= few THEN
-		RETURN spine.reaudience_rules(the_owner, the_dataset, the_group);
+		touched := spine.reaudience_rules(the_owner, the_dataset, the_group);
+		few := few - records;
+		RETURN;
 	END IF;
 	INSERT INTO spine.reaudience_task (owner, dataset, data_group) VALUES (the_owner, the_dataset, the_group)
 		ON CONFLICT (owner, dataset, data_group) DO UPDATE SET done_to = NULL, since = clock_timestamp();
 	PERFORM spine.ring_doorbell();
-	RETURN 0;
 END
 $fn$;
-COMMENT ON FUNCTION spine.reaudience_group(text, text, text) IS
-	'spine.reaudience_rules at once for a group of few records; for others it is left to spine.reaudience_turn(). Returns how many records changed so far.';
+COMMENT ON FUNCTION spine.reaudience_group(text, text, text, integer) IS
+	'spine.reaudience_rules at once where the owner has few records in the group, at most so many; more are left to spine.reaudience_turn(), and what changes the rules commits without waiting for them. Returns how many records changed, and how many more may be done at once.';
 
 CREATE FUNCTION spine.reaudience_turn(most integer DEFAULT 2000) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
@@ -740,7 +745,7 @@ BEGIN
 		IF waiting.patients IS NOT NULL THEN
 			touched := touched + spine.reaudience(waiting.patients);
 		ELSE
-			touched := touched + spine.reaudience_group(waiting.owner, waiting.dataset, waiting.data_group);
+			touched := touched + (SELECT g.touched FROM spine.reaudience_group(waiting.owner, waiting.dataset, waiting.data_group, 2000) g);
 		END IF;
 		certain := coalesce(waiting.horizon <= pg_snapshot_xmin(pg_current_snapshot()), false)
 				   OR waiting.changed_by >= pg_snapshot_xmax(pg_current_snapshot());
@@ -777,7 +782,7 @@ BEGIN
 	FOREACH internal IN ARRAY ARRAY[
 		'spine.published_groups()',
 		'spine.newest_groups()', 'spine.rules_of_agreement(jsonb)', 'spine.rules_of_agreements()',
-		'spine.rules_that_hold(text, text, text, uuid[])', 'spine.mothers(uuid[])', 'spine.reaudience_group(text, text, text)',
+		'spine.rules_that_hold(text, text, text, uuid[])', 'spine.mothers(uuid[])', 'spine.reaudience_group(text, text, text, integer)',
 		'spine.audience_union(text[], text[])', 'spine.dissent_audience(text)', 'spine.dissent_fill()', 'spine.settle_patients(uuid[])',
 		'spine.linked_patients(uuid)',
 		'spine.audience(text, text, text, uuid)',
