@@ -37,6 +37,8 @@
 #include "guc.h"
 #include "openings.h"
 
+#define FACTS_MS	1000		/* how long what is known of a person is believed */
+
 static MemoryContext openings_context = NULL;
 static HTAB *opened_patients = NULL;
 static dlist_head pending = DLIST_STATIC_INIT(pending);
@@ -377,7 +379,8 @@ spine_opening_find(const pg_uuid_t *patient)
 
 /*
  * What is known of the person as it is committed now: against whom she dissents, who
- * is her mother. Looked up once, and again when any dissent has changed.
+ * is her mother. Looked up again when any dissent has changed, and after a while: ids
+ * that are one person's are linked and parted too often to be watched.
  */
 void
 spine_opening_facts(SpineOpenedPatient *opened)
@@ -392,7 +395,8 @@ spine_opening_facts(SpineOpenedPatient *opened)
 	ArrayType  *mothers;
 	bool		isnull;
 
-	if (opened->facts != NULL && opened->stamp == now)
+	if (opened->facts != NULL && opened->stamp == now &&
+		!TimestampDifferenceExceeds(opened->known_at, GetCurrentTimestamp(), FACTS_MS))
 		return;
 	facts = AllocSetContextCreate(CurrentMemoryContext, "spine opened patient", ALLOCSET_SMALL_SIZES);
 	spine_lookup_begin(&lookup);
@@ -427,6 +431,7 @@ spine_opening_facts(SpineOpenedPatient *opened)
 	opened->dissents = dissents;
 	opened->mothers = mothers;
 	opened->stamp = now;
+	opened->known_at = GetCurrentTimestamp();
 }
 
 
