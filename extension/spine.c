@@ -9,6 +9,7 @@
 
 #include "guc.h"
 #include "exchange/doorbell.h"
+#include "governance/utility.h"
 #include "../bgworkers/worker.h"
 
 PG_MODULE_MAGIC;
@@ -19,6 +20,7 @@ void
 _PG_init(void)
 {
 	spine_guc_define();
+	spine_utility_guard();
 
 	/* workers and their shared memory exist only where the server preloads us */
 	if (process_shared_preload_libraries_in_progress)
