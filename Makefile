@@ -18,6 +18,7 @@ OBJS = \
 	extension/governance/visible.o \
 	extension/governance/audience.o \
 	extension/governance/csv.o \
+	extension/governance/utility.o \
 	extension/intake/definition.o \
 	extension/intake/organisations.o \
 	extension/intake/value.o \
