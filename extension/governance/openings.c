@@ -37,7 +37,7 @@
 #include "guc.h"
 #include "openings.h"
 
-#define FACTS_MS	1000		/* how long what is known of a person is believed */
+#define FACTS_MS	10000		/* how long what is known of a person is believed */
 
 static MemoryContext openings_context = NULL;
 static HTAB *opened_patients = NULL;
@@ -262,6 +262,8 @@ spine_opening_add(PG_FUNCTION_ARGS)
 		dlist_push_tail(&opened->openings, &opening->of_patient);
 		dlist_push_tail(&pending, &opening->in_pending);
 		nopenings++;
+		/* now, not when a row is found: how long it takes shall not tell whether there is one */
+		spine_opening_facts(opened);
 	}
 	PG_RETURN_TIMESTAMPTZ(until);
 }
