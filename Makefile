@@ -72,6 +72,7 @@ STORE_FILES = \
 	sql/store/intake.sql \
 	sql/store/governance.sql \
 	sql/store/audit.sql \
+	sql/store/relationships.sql \
 	sql/store/exchange.sql \
 	policies/store_policies.sql \
 	policies/store_grants.sql
