@@ -192,8 +192,8 @@ copy_code(char *to, const text *from, const char *what)
 
 /*
  * spine.opening_add(patients uuid[], organisation text, purpose text, for_transaction
- * boolean, latest timestamptz) returns the time until which they are open: at the
- * latest then. Only what opens may call it: nothing is decided here.
+ * boolean, until timestamptz) returns the time until which they are open: until
+ * then, or, where that is NULL, for spine.open_minutes. Only what opens may call it: nothing is decided here.
  */
 Datum
 spine_opening_add(PG_FUNCTION_ARGS)
@@ -216,7 +216,7 @@ spine_opening_add(PG_FUNCTION_ARGS)
 	patients = PG_GETARG_ARRAYTYPE_P(0);
 	for_transaction = PG_GETARG_BOOL(3);
 	if (!PG_ARGISNULL(4))
-		until = Min(until, PG_GETARG_TIMESTAMPTZ(4));
+		until = PG_GETARG_TIMESTAMPTZ(4);
 	copy_code(organisation, PG_GETARG_TEXT_PP(1), "organisation");
 	copy_code(purpose, PG_GETARG_TEXT_PP(2), "purpose");
 	deconstruct_array(patients, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &ids, &nulls, &n);
