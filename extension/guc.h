@@ -11,7 +11,7 @@ extern char *spine_network_key_file;	/* file that holds the network key (32 byte
 extern char *spine_databases;	/* databases in which a courier runs, comma-separated */
 extern int	spine_open_minutes; /* an opened record closes after this many minutes */
 extern int	spine_emergency_minutes;	/* how long broken glass shows another's rows */
-extern int	spine_emergency_explained_days; /* days within which a relationship explains an emergency */
+extern int	spine_emergency_explained_days; /* days in which it may be explained */
 extern int	spine_openings_mark;	/* internal: see governance/visible.c */
 extern int	spine_courier_interval; /* ms between two looks without a ring of the doorbell */
 extern int	spine_courier_batch;	/* most rows in one batch */
