@@ -11,6 +11,10 @@ extern char *spine_network_key_file;	/* file that holds the network key (32 byte
 extern char *spine_databases;	/* databases in which a courier runs, comma-separated */
 extern int	spine_open_minutes; /* an opened record closes after this many minutes */
 extern int	spine_openings_mark;	/* internal: see governance/visible.c */
+extern char *spine_user;		/* the person for whom the role acts, as an application states it */
+extern int	spine_audit_timeout;	/* ms that an opening waits for its entry in the access log */
+extern int	spine_audit_slots;	/* most entries on their way to the auditors */
+extern int	spine_export_rows;	/* a statement that shows as many rows is logged */
 extern int	spine_courier_interval; /* ms between two looks without a ring of the doorbell */
 extern int	spine_courier_batch;	/* most rows in one batch */
 extern int	spine_courier_timeout;	/* ms a neighbour may take to connect or to answer */

@@ -9,6 +9,8 @@
 
 #include "guc.h"
 #include "exchange/doorbell.h"
+#include "governance/audit.h"
+#include "governance/export.h"
 #include "../bgworkers/worker.h"
 
 PG_MODULE_MAGIC;
@@ -24,6 +26,8 @@ _PG_init(void)
 	if (process_shared_preload_libraries_in_progress)
 	{
 		spine_doorbell_request();
+		spine_audit_request();
+		spine_export_start();
 		spine_launcher_register();
 	}
 }

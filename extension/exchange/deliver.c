@@ -122,6 +122,8 @@ deliver_find_columns(Relation rel, bool is_group, const char *table, DeliverColu
 			id = "relationship_id";
 		else if (strcmp(table, "agreement_event") == 0)
 			id = "event_id";
+		else if (strcmp(table, "access_notice") == 0)
+			id = "notice_id";
 	}
 	columns->record_id = deliver_column(rel, id, UUIDOID);
 	columns->owner = deliver_column(rel, "owner", TEXTOID);

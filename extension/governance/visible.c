@@ -31,6 +31,7 @@
 #include "compat.h"
 #include "governance.h"
 #include "caller.h"
+#include "export.h"
 #include "guc.h"
 
 #define CODE_LEN	32			/* an ODS code or a purpose with its terminator */
@@ -521,7 +522,10 @@ spine_visible(PG_FUNCTION_ARGS)
 	for (int i = 0; i < caller->nreadable; i++)
 	{
 		if (text_is(owner_data, owner_len, caller->readable[i]))
+		{
+			spine_rows_shown++;
 			PG_RETURN_BOOL(true);
+		}
 	}
 
 	if (nopenings == 0 || PG_ARGISNULL(1) || PG_ARGISNULL(2))
@@ -548,7 +552,10 @@ spine_visible(PG_FUNCTION_ARGS)
 		if (audience == NULL)
 			audience = PG_GETARG_ARRAYTYPE_P(1);
 		if (audience_holds(audience, opening->organisation, opening->purpose))
+		{
+			spine_rows_shown++;
 			PG_RETURN_BOOL(true);
+		}
 	}
 	PG_RETURN_BOOL(false);
 }
