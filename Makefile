@@ -19,6 +19,9 @@ OBJS = \
 	extension/governance/audience.o \
 	extension/governance/csv.o \
 	extension/governance/utility.o \
+	extension/governance/audit.o \
+	extension/governance/chain.o \
+	extension/governance/export.o \
 	extension/intake/definition.o \
 	extension/intake/organisations.o \
 	extension/intake/value.o \
@@ -41,7 +44,8 @@ OBJS = \
 	extension/generate/record.o extension/generate/tell.o \
 	bgworkers/worker.o \
 	bgworkers/launcher.o \
-	bgworkers/courier.o
+	bgworkers/courier.o \
+	bgworkers/auditor.o
 
 # The extension script, joined in this order. Each file may rely on those before it.
 SQL_FILES = \
@@ -55,6 +59,7 @@ SQL_FILES = \
 	sql/versions.sql \
 	sql/agreements.sql \
 	sql/audience.sql \
+	sql/audit.sql \
 	sql/reading.sql \
 	sql/relationships.sql \
 	sql/intake.sql \

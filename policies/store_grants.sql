@@ -17,7 +17,7 @@ ALTER VIEW spine.submissions OWNER TO spine_reader;
 ALTER VIEW spine.inbox_result OWNER TO spine_reader;
 REVOKE CREATE ON SCHEMA spine FROM spine_reader;
 
-GRANT SELECT ON spine.member, spine.system, spine.relationship, spine.dissent, spine.access_log, spine.finding, spine.rejection, spine.history,
+GRANT SELECT ON spine.member, spine.system, spine.relationship, spine.dissent, spine.access_log, spine.access_notice, spine.finding, spine.rejection, spine.history,
 	spine.submission, spine.inbox_line
 	TO spine_reader;
 

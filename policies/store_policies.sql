@@ -41,6 +41,9 @@ CREATE POLICY of_organisation ON spine.dissent FOR SELECT TO spine_reader
 CREATE POLICY of_organisation ON spine.access_log FOR SELECT TO spine_reader
 	USING (organisation = ANY ((SELECT spine.caller_organisations('governor'))::text[])
 		   OR owners && (SELECT spine.caller_organisations('governor'))::text[]);
+-- and what was opened of it at another node
+CREATE POLICY of_organisation ON spine.access_notice FOR SELECT TO spine_reader
+	USING (about = ANY ((SELECT spine.caller_organisations('governor'))::text[]));
 
 -- a system knows its own faults, its organisation's people those of all
 CREATE POLICY of_organisation ON spine.finding FOR SELECT TO spine_reader

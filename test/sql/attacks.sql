@@ -116,7 +116,7 @@ SELECT is((SELECT count(*) FROM public.attacks_copy), 0::bigint, 'renewed by a s
 SELECT is(told('attacks_ras_clinician', s), '42501', split_part(s, ' ', 1) || ' ' || what || ' -- attack ' || a)
   FROM (VALUES ('SELECT 1 FROM maternity.booking', 'a table past its view', 22), ('SELECT 1 FROM ONLY maternity.booking', 'it alone', 23),
 			   ('SELECT 1 FROM maternity.booking TABLESAMPLE SYSTEM (100)', 'a sample', 18), ('SELECT ctid FROM maternity.booking', 'by place', 18),
-			   ('SELECT pg_relation_size(''maternity.booking'')', 'a size', 12), ('SELECT last_value FROM spine.access_log_access_id_seq', 'a sequence', 12),
+			   ('SELECT pg_relation_size(''maternity.booking'')', 'a size', 12), ('SELECT last_value FROM spine.incident_incident_id_seq', 'a sequence', 12),
 			   ('SELECT 1 FROM spine.delivery', 'the ledger', 22), ('SELECT 1 FROM spine.delivery_default', 'a partition', 22),
 			   ('SELECT 1 FROM spine.episode', 'episodes', 22), ('SELECT 1 FROM spine.identity_link', 'links', 22), ('SELECT 1 FROM spine.alias', 'aliases', 22),
 			   ('SELECT spine.patient_id(''9990000018'')', 'a patient''s id', 3), ('SELECT spine.linked_patients(NULL)', 'a patient''s links', 3),
