@@ -135,7 +135,7 @@ SELECT isnt(told('attacks_ras_clinician', 'COPY maternity_2_0.booking TO STDOUT'
 SELECT is(told('attacks_ras_clinician', 'SET LOCAL row_security = off; SELECT 1 FROM ' || v), '42501', 'without row security nothing is read: ' || v || ' -- attack 29')
   FROM unnest('{maternity_2_0.booking,spine.all_records,spine.findings,spine.relationships}'::text[]) v;
 SELECT is(value_as('attacks_ras_clinician', 'SELECT count(*) FROM pg_stat_activity WHERE usename IS DISTINCT FROM current_user AND query !~ ''insufficient privilege'' AND query <> '''''), '0', 'others'' statements are not shown -- attack 52');
-SELECT is_empty($$ SELECT r, p.oid::regprocedure FROM pg_proc p, unnest('{public,spine_member,spine_supplier,spine_governor,spine_operator,spine_neighbour}'::text[]) r
+SELECT is_empty($$ SELECT r, p.oid::regprocedure FROM pg_proc p, unnest('{public,spine_member,spine_supplier,spine_governor,spine_operator,spine_portal,spine_neighbour}'::text[]) r
 	WHERE p.pronamespace = 'spine'::regnamespace AND p.prorettype = 'trigger'::regtype AND has_function_privilege(r, p.oid, 'EXECUTE') $$,
 	'nobody may put a trigger function of ours on a table of his -- attack 28');
 
