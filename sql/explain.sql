@@ -112,8 +112,8 @@ BEGIN
 		format(E'## Clause %s: %s\n', n, clause ->> 'purpose'),
 		'> ' || spine.markdown_text(nullif(btrim(clause ->> 'note', E' \t\r\n'), '')) || E'\n',
 		'- **Who sees what of whom.** '
-			|| CASE WHEN is_care AND mutual THEN format('Clinicians of %s see the records of the others of them.',
-														CASE WHEN takers @> parties THEN 'all parties' ELSE who_takes END)
+			|| CASE WHEN is_care AND mutual AND takers @> parties THEN 'Clinicians of each party see the records of the other parties.'
+					WHEN is_care AND mutual THEN format('Clinicians of %s see each other''s records.', who_takes)
 					WHEN is_care THEN format('Clinicians of %s see the records of %s.', who_takes, who_gives)
 					ELSE format('Records of %s go to %s.', who_gives, who_takes) END,
 		'- **For what.** '
@@ -135,9 +135,9 @@ BEGIN
 		'- **What is left out.** ' || spine.scope_text(clause)
 			|| CASE WHEN about_mother THEN ' What a baby''s record says about the mother is shown where all this holds for her too.' ELSE '' END,
 		CASE WHEN is_care AND spine.clause_relationships(clause) <> '{}'
-			 THEN '- **Until when.** ' || CASE days WHEN 0 THEN 'When the relationship ends, nothing is seen any more.'
-											ELSE format('For another %s day%s after the relationship has ended.', days,
-														CASE days WHEN 1 THEN '' ELSE 's' END) END END,
+			 THEN '- **Until when.** The records are seen as long as the relationship lasts'
+				  || CASE days WHEN 0 THEN '.'
+							   ELSE format(', and for %s day%s after it has ended.', days, CASE days WHEN 1 THEN '' ELSE 's' END) END END,
 		CASE WHEN is_care
 			 THEN '- **In an emergency.** '
 				  || CASE WHEN NOT spine.clause_emergency(clause) THEN 'Breaking the glass shows nothing under this clause.'
