@@ -1,7 +1,7 @@
 -- Why a role sees a record or does not: what is told agrees with what is seen, now and in the past.
 \ir setup.psql
 \ir as_role.psql
-SELECT plan(55);
+SELECT plan(71);
 SELECT two_trusts('explain') \g /dev/null
 SELECT make_roles('explain_stranger', 'explain_both', 'explain_r1k_governor', 'explain_operator', 'explain_unit', 'explain_device') \g /dev/null
 SELECT spine.host_organisation('R1K'), spine.add_organisation('RYJ01', 'A hospital', 'unit', 'RYJ'), spine.host_organisation('RYJ01'),
@@ -244,6 +244,41 @@ SELECT compare(:'booking', :'patient') \g /dev/null
 SELECT is_empty('SELECT * FROM difference', 'what is told is what is seen, items too');
 SELECT cmp_ok((SELECT count(*) FROM cell), '>', 100::bigint, 'over many combinations');
 SELECT ok(bool_and(n > 5) AND count(*) = 3, 'of each kind') FROM (SELECT count(*) AS n FROM cell GROUP BY told) x;
+
+-- who acted for whom, and when
+
+SELECT results_eq($$ SELECT as_role('explain_rqm_governor', 'SELECT duty, action, by_role = session_user FROM spine.member_history WHERE role_name = ''explain_rqm_clinician'' ORDER BY at') $$,
+	$$ VALUES ('(clinician,added,t)'), ('(clinician,removed,t)'), ('(clinician,added,t)') $$, 'memberships are remembered');
+SELECT spine.remove_system('RQM', 'Monitor') \g /dev/null
+UPDATE spine.system SET kind = 'reports' WHERE role_name = 'explain_unit';
+SELECT results_eq($$ SELECT duty, action FROM spine.member_event WHERE role_name IN ('explain_device', 'explain_unit') ORDER BY event_id $$,
+	$$ VALUES ('system maternity', 'added'), ('system device', 'added'), ('system device', 'removed'), ('system maternity', 'removed'), ('system reports', 'added') $$, 'those of systems too');
+SELECT is_empty($$ SELECT as_role('explain_ryj_governor', 'SELECT 1 FROM spine.member_history WHERE organisation <> ''RYJ''') $$, 'another organisation''s are not shown');
+SELECT throws_ok(format('SELECT as_role(%L, ''SELECT 1 FROM spine.member_history'')', w), '42501', NULL, w) FROM unnest(ARRAY['explain_ryj_clinician', 'explain_ryj_system', 'explain_stranger']) w;
+SELECT throws_ok(q, '55000', NULL, q) FROM unnest(ARRAY['UPDATE spine.member_event SET duty = ''x''', 'DELETE FROM spine.member_event', 'TRUNCATE spine.member_event']) q;
+BEGIN;
+TRUNCATE spine.member;
+SELECT results_eq($$ SELECT count(*) FROM spine.member_event WHERE action = 'removed' AND duty = 'clinician' AND role_name ~ '^explain' $$, 'VALUES (5::bigint)', 'a table that is emptied leaves its trace');
+ROLLBACK;
+
+-- what left this node
+
+INSERT INTO spine.node (name) VALUES ('north');
+INSERT INTO spine.delivery (destination, relation, record_id, owner, revision, action, clause, at)
+	SELECT 'north', r, i::uuid, o, 1, a, c, t::timestamptz
+	  FROM (VALUES ('maternity.booking', '00000000-0000-0000-0000-000000000001', 'RYJ', 'put', 'nwl/2/3', '2026-03-01 23:30+00'),
+				   ('maternity.booking', '00000000-0000-0000-0000-000000000001', 'RYJ', 'put', 'nwl/2/3', '2026-03-01 23:40+00'),
+				   ('maternity.booking', '00000000-0000-0000-0000-000000000002', 'RYJ', 'put', 'nwl/2/3', '2026-03-01 23:40+00'),
+				   ('maternity.booking', '00000000-0000-0000-0000-000000000002', 'RYJ', 'withdraw', 'nwl/2/3', '2026-06-01 23:30+00'),
+				   ('spine.relationship', '00000000-0000-0000-0000-000000000003', 'RYJ', 'put', NULL, '2026-03-01 12:00+00'),
+				   ('maternity.booking', '00000000-0000-0000-0000-000000000004', 'RQM', 'put', 'a/b/1/1', '2026-03-01 12:00+00')) AS v (r, i, o, a, c, t);
+SELECT results_eq($$ SELECT as_role('explain_ryj_governor', 'SELECT * FROM spine.disclosures WHERE node = ''north'' ORDER BY day, dataset') $$, $$ VALUES
+	('(2026-03-01,north,RYJ,nwl,2,3,maternity,booking,2,0)'), ('(2026-03-01,north,RYJ,,,,spine,relationship,1,0)'), ('(2026-06-02,north,RYJ,nwl,2,3,maternity,booking,0,1)') $$,
+	'by day, clause and group, days being London''s; a record that left twice in a day is one');
+SELECT results_eq($$ SELECT as_role('explain_rqm_governor', 'SELECT owner, agreement, version, clause, sent FROM spine.disclosures WHERE node = ''north''') $$,
+	$$ VALUES ('(RQM,a/b,1,1,1)') $$, 'to each owner''s governor his own');
+SELECT is_empty($$ SELECT as_role('explain_r1k_governor', 'SELECT 1 FROM spine.disclosures') $$, 'to another none');
+SELECT throws_ok(format('SELECT as_role(%L, ''SELECT 1 FROM spine.disclosures'')', w), '42501', NULL, w) FROM unnest(ARRAY['explain_ryj_clinician', 'explain_operator', 'explain_stranger']) w;
 
 SELECT * FROM finish();
 SELECT leave_two_trusts('explain'), drop_roles('explain_stranger', 'explain_both', 'explain_r1k_governor', 'explain_operator', 'explain_unit', 'explain_device') \g /dev/null
