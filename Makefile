@@ -62,6 +62,7 @@ SQL_FILES = \
 	sql/audit.sql \
 	sql/reading.sql \
 	sql/relationships.sql \
+	sql/explain.sql \
 	sql/intake.sql \
 	sql/examples.sql \
 	sql/specification.sql \
@@ -79,6 +80,7 @@ STORE_FILES = \
 	sql/store/audit.sql \
 	sql/store/relationships.sql \
 	sql/store/exchange.sql \
+	sql/store/officer.sql \
 	policies/store_policies.sql \
 	policies/store_grants.sql
 

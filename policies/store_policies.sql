@@ -28,6 +28,13 @@ CREATE POLICY of_organisation ON spine.member FOR SELECT TO spine_reader
 CREATE POLICY of_organisation ON spine.system FOR SELECT TO spine_reader
 	USING (organisation = ANY ((SELECT spine.caller_organisations('operator') || spine.caller_organisations('governor'))::text[]));
 
+CREATE POLICY of_organisation ON spine.member_event FOR SELECT TO spine_reader
+	USING (organisation = ANY ((SELECT spine.caller_organisations('operator') || spine.caller_organisations('governor'))::text[]));
+
+-- an owner's governors know what of it left the node
+CREATE POLICY of_organisation ON spine.delivery FOR SELECT TO spine_reader
+	USING (owner = ANY ((SELECT spine.caller_organisations('governor'))::text[]));
+
 -- those who read its records know whom it cares for
 CREATE POLICY of_organisation ON spine.relationship FOR SELECT TO spine_reader
 	USING (organisation = ANY ((SELECT spine.my_organisations())::text[]) OR owner = ANY ((SELECT spine.my_organisations())::text[]));
