@@ -104,6 +104,8 @@ auditor_lock(void)
 				(errcode(ERRCODE_SPINE_NOT_SET_UP),
 				 errmsg("this database has no store")));
 	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, RelationRelationId, log, 1);
+	/* of session locks those of this method alone outlive an abort, and end with the process */
+	tag.locktag_lockmethodid = USER_LOCKMETHOD;
 	(void) LockAcquire(&tag, ExclusiveLock, true, false);
 	locked = true;
 }
