@@ -14,6 +14,7 @@ OBJS = \
 	extension/governance/identity.o \
 	extension/governance/caller.o \
 	extension/governance/openings.o \
+	extension/governance/own_plan.o \
 	extension/governance/rules.o \
 	extension/governance/visible.o \
 	extension/governance/audience.o \

@@ -23,14 +23,39 @@ CREATE FUNCTION spine.my_opened_patients() RETURNS uuid[]
 COMMENT ON FUNCTION spine.my_opened_patients() IS
 	'Patients opened to the caller in this session. For row-level security, which asks spine.visible() besides.';
 
+CREATE FUNCTION spine.narrowed_support(internal) RETURNS internal
+	LANGUAGE c STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'spine_narrowed_support';
+CREATE FUNCTION spine.owns_support(internal) RETURNS internal
+	LANGUAGE c STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'spine_owns_support';
+CREATE FUNCTION spine.visible_support(internal) RETURNS internal
+	LANGUAGE c STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'spine_visible_support';
+CREATE FUNCTION spine.permits_support(internal) RETURNS internal
+	LANGUAGE c STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'spine_permits_support';
+COMMENT ON FUNCTION spine.narrowed_support(internal) IS 'For the planner: spine.narrowed() is not needed while nothing is open.';
+COMMENT ON FUNCTION spine.owns_support(internal) IS 'For the planner: how many rows spine.owns() lets through, and how an index finds them.';
+COMMENT ON FUNCTION spine.visible_support(internal) IS 'For the planner: spine.visible() is spine.owns() while nothing is open.';
+COMMENT ON FUNCTION spine.permits_support(internal) IS 'For the planner: spine.permits() is true of rows that spine.owns() has let through.';
+
+CREATE FUNCTION spine.narrowed(findable boolean) RETURNS boolean
+	LANGUAGE c STABLE STRICT PARALLEL SAFE SUPPORT spine.narrowed_support
+	AS 'MODULE_PATHNAME', 'spine_narrowed';
+COMMENT ON FUNCTION spine.narrowed(boolean) IS
+	'What it is given. It stands in policies around what an index can find, which a plan for own rows alone (spine.owns) leaves out.';
+
+CREATE FUNCTION spine.owns(owner text) RETURNS boolean
+	LANGUAGE c STABLE STRICT PARALLEL SAFE SUPPORT spine.owns_support
+	AS 'MODULE_PATHNAME', 'spine_owns';
+COMMENT ON FUNCTION spine.owns(text) IS
+	'Whether this owner''s rows are the caller''s own: one of spine.my_organisations(), at this moment. What spine.visible() comes to while nothing is open.';
+
 CREATE FUNCTION spine.visible(owner text, audience text[], patient_id uuid, data_group text) RETURNS boolean
-	LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE
+	LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE SUPPORT spine.visible_support
 	AS 'MODULE_PATHNAME', 'spine_visible';
 COMMENT ON FUNCTION spine.visible(text, text[], uuid, text) IS
 	'Whether the caller may see a row of this data group (DATASET.GROUP): one of its own organisations'', or one of an opened patient whose audience holds the caller''s organisation and purpose under a sharing rule in force at this moment, unless she dissents.';
 
 CREATE FUNCTION spine.permits(owner text, audience text[], patient_id uuid, item text) RETURNS boolean
-	LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE
+	LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE SUPPORT spine.permits_support
 	AS 'MODULE_PATHNAME', 'spine_permits';
 COMMENT ON FUNCTION spine.permits(text, text[], uuid, text) IS
 	'Whether the caller may see an item of a row: any of its own organisations'', of another owner''s row what the clauses under which it is seen show. item: DATASET.GROUP:COLUMN. The views ask it for each item.';
@@ -266,6 +291,8 @@ BEGIN
 	END LOOP;
 	FOREACH internal IN ARRAY ARRAY[
 		'spine.opening_add(uuid[], text, text, boolean, timestamptz)', 'spine.opening_undo()', 'spine.opening_close()',
+		'spine.narrowed_support(internal)', 'spine.owns_support(internal)', 'spine.visible_support(internal)', 'spine.permits_support(internal)',
+		'spine.narrowed(boolean)', 'spine.owns(text)',
 		'spine.my_opened_patients()', 'spine.visible(text, text[], uuid, text)', 'spine.permits(text, text[], uuid, text)',
 		'spine.withheld(text, text[], uuid, text)', 'spine.group_marks(text)']
 	LOOP
@@ -279,6 +306,6 @@ GRANT EXECUTE ON FUNCTION spine.open_record(spine.nhs_number, text, text, boolea
 	TO spine_member;
 GRANT EXECUTE ON FUNCTION spine.timeline(spine.nhs_number), spine.record(spine.nhs_number) TO spine_member;
 -- policies ask these as whoever reads
-GRANT EXECUTE ON FUNCTION spine.my_opened_patients(), spine.visible(text, text[], uuid, text),
+GRANT EXECUTE ON FUNCTION spine.my_opened_patients(), spine.narrowed(boolean), spine.owns(text), spine.visible(text, text[], uuid, text),
 	spine.permits(text, text[], uuid, text), spine.withheld(text, text[], uuid, text)
 	TO spine_member, spine_supplier, spine_reader;

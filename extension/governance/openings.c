@@ -221,6 +221,8 @@ spine_opening_add(PG_FUNCTION_ARGS)
 
 	openings_check();
 	openings_init();
+	if (nopenings == 0)
+		spine_own_plans_forget();
 	if (nopenings == 0 || spine_openings_mark != mark)
 	{
 		char		value[16];
