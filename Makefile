@@ -17,6 +17,7 @@ OBJS = \
 	extension/governance/own_plan.o \
 	extension/governance/rules.o \
 	extension/governance/visible.o \
+	extension/governance/items.o \
 	extension/governance/audience.o \
 	extension/governance/csv.o \
 	extension/intake/definition.o \
