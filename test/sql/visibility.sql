@@ -1,7 +1,7 @@
 -- Which rows a role sees, whatever it does to see more.
 \ir setup.psql
 \ir as_role.psql
-SELECT plan(130);
+SELECT plan(131);
 SELECT two_trusts('visibility') \g /dev/null
 SELECT make_roles('visibility_operator', 'visibility_device', 'visibility_reports', 'visibility_both', 'visibility_stranger', 'visibility_unit') \g /dev/null
 SELECT spine.add_organisation('RYJ01', 'A hospital', 'unit', 'RYJ'), spine.host_organisation('RYJ01'), spine.host_organisation('QRV') \g /dev/null
@@ -264,6 +264,18 @@ UNLISTEN spine_submission;
 \set told `grep -c Asynchronous /tmp/spine_visibility_notified`
 \! rm -f /tmp/spine_visibility_notified
 SELECT is(ARRAY[:'notified', :'told'], ARRAY['1', '1'], 'a notification holds an id and nothing else (attack 51)');
+
+-- what a statement shows is settled when it is planned: nothing is opened then
+
+CREATE FUNCTION trick() RETURNS boolean LANGUAGE sql IMMUTABLE AS $$ SELECT spine.open_record('9990000018', 'care', 'x') IS NOT NULL $$;
+SELECT close_all() \g /dev/null
+\set ON_ERROR_STOP off
+SET ROLE visibility_rqm_clinician;
+SELECT complex_social_factors_indicator FROM maternity_2_0.booking WHERE trick() \g /dev/null
+\set trick :LAST_ERROR_SQLSTATE
+RESET ROLE;
+\set ON_ERROR_STOP on
+SELECT is(:'trick', '0A000', 'a function that the planner evaluates opens no record');
 
 SELECT * FROM finish();
 REVOKE spine_member, spine_supplier FROM visibility_stranger;
