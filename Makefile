@@ -18,6 +18,7 @@ OBJS = \
 	extension/governance/visible.o \
 	extension/governance/audience.o \
 	extension/governance/csv.o \
+	extension/governance/utility.o \
 	extension/intake/definition.o \
 	extension/intake/organisations.o \
 	extension/intake/value.o \
@@ -71,6 +72,7 @@ STORE_FILES = \
 	sql/store/intake.sql \
 	sql/store/governance.sql \
 	sql/store/audit.sql \
+	sql/store/relationships.sql \
 	sql/store/exchange.sql \
 	policies/store_policies.sql \
 	policies/store_grants.sql

@@ -13,6 +13,8 @@
 char	   *spine_network_key_file = NULL;
 char	   *spine_databases = NULL;
 int			spine_open_minutes = 60;
+int			spine_emergency_minutes = 180;
+int			spine_emergency_explained_days = 14;
 int			spine_openings_mark = 0;
 int			spine_courier_interval = 1000;
 int			spine_courier_batch = 1000;
@@ -46,6 +48,23 @@ spine_guc_define(void)
 							60, 1, 24 * 60,
 							PGC_SUSET,
 							GUC_UNIT_MIN,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("spine.emergency_minutes",
+							"How long an emergency lasts for which a clinician broke the glass.",
+							NULL,
+							&spine_emergency_minutes,
+							180, 1, 7 * 24 * 60,
+							PGC_SUSET,
+							GUC_UNIT_MIN,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("spine.emergency_explained_days",
+							"Within how many days an episode, a referral or a transfer explains an emergency.",
+							NULL,
+							&spine_emergency_explained_days,
+							14, 0, 366,
+							PGC_SUSET,
+							0,
 							NULL, NULL, NULL);
 
 	/*

@@ -10,6 +10,8 @@
 extern char *spine_network_key_file;	/* file that holds the network key (32 bytes or more) */
 extern char *spine_databases;	/* databases in which a courier runs, comma-separated */
 extern int	spine_open_minutes; /* an opened record closes after this many minutes */
+extern int	spine_emergency_minutes;	/* how long broken glass shows another's rows */
+extern int	spine_emergency_explained_days; /* days in which it may be explained */
 extern int	spine_openings_mark;	/* internal: see governance/visible.c */
 extern int	spine_courier_interval; /* ms between two looks without a ring of the doorbell */
 extern int	spine_courier_batch;	/* most rows in one batch */

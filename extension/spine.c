@@ -10,6 +10,7 @@
 #include "guc.h"
 #include "exchange/doorbell.h"
 #include "governance/openings.h"
+#include "governance/utility.h"
 #include "../bgworkers/worker.h"
 
 PG_MODULE_MAGIC;
@@ -21,6 +22,7 @@ _PG_init(void)
 {
 	spine_guc_define();
 	spine_openings_init();
+	spine_utility_guard();
 
 	/* workers and their shared memory exist only where the server preloads us */
 	if (process_shared_preload_libraries_in_progress)

@@ -8,6 +8,8 @@ ALTER VIEW spine.systems OWNER TO spine_reader;
 ALTER VIEW spine.agreements OWNER TO spine_reader;
 ALTER VIEW spine.relationships OWNER TO spine_reader;
 ALTER VIEW spine.accesses OWNER TO spine_reader;
+ALTER VIEW spine.review OWNER TO spine_reader;
+ALTER VIEW spine.dissents OWNER TO spine_reader;
 ALTER VIEW spine.findings OWNER TO spine_reader;
 ALTER VIEW spine.rejections OWNER TO spine_reader;
 ALTER VIEW spine.corrections OWNER TO spine_reader;
@@ -15,7 +17,7 @@ ALTER VIEW spine.submissions OWNER TO spine_reader;
 ALTER VIEW spine.inbox_result OWNER TO spine_reader;
 REVOKE CREATE ON SCHEMA spine FROM spine_reader;
 
-GRANT SELECT ON spine.member, spine.system, spine.relationship, spine.access_log, spine.finding, spine.rejection, spine.history,
+GRANT SELECT ON spine.member, spine.system, spine.relationship, spine.dissent, spine.access_log, spine.finding, spine.rejection, spine.history,
 	spine.submission, spine.inbox_line
 	TO spine_reader;
 
@@ -23,7 +25,8 @@ GRANT SELECT ON spine.organisations TO spine_member, spine_supplier, spine_gover
 GRANT SELECT ON spine.agreements TO spine_member, spine_supplier, spine_governor, spine_operator;
 GRANT SELECT ON spine.members, spine.systems TO spine_governor, spine_operator;
 GRANT SELECT ON spine.relationships, spine.corrections TO spine_member;
-GRANT SELECT ON spine.accesses TO spine_governor;
+GRANT SELECT ON spine.accesses, spine.review TO spine_governor;
+GRANT SELECT ON spine.dissents TO spine_member, spine_governor;
 GRANT SELECT ON spine.findings, spine.rejections TO spine_member;
 GRANT SELECT ON spine.submissions TO spine_member, spine_supplier, spine_governor, spine_operator;
 GRANT SELECT ON spine.inbox_result TO spine_member, spine_supplier;

@@ -32,6 +32,11 @@ CREATE POLICY of_organisation ON spine.system FOR SELECT TO spine_reader
 CREATE POLICY of_organisation ON spine.relationship FOR SELECT TO spine_reader
 	USING (organisation = ANY ((SELECT spine.my_organisations())::text[]) OR owner = ANY ((SELECT spine.my_organisations())::text[]));
 
+-- who cares for her knows what she does not want, and so do those who answer for an organisation that has to keep to it
+CREATE POLICY of_organisation ON spine.dissent FOR SELECT TO spine_reader
+	USING (owner = ANY ((SELECT spine.caller_organisations('clinician') || spine.caller_organisations('governor'))::text[])
+		   OR audience && (SELECT ARRAY(SELECT o || ':care' FROM pg_catalog.unnest(spine.caller_organisations('governor')) o)));
+
 -- its governors know who opened what of it, and what its own staff opened
 CREATE POLICY of_organisation ON spine.access_log FOR SELECT TO spine_reader
 	USING (organisation = ANY ((SELECT spine.caller_organisations('governor'))::text[])

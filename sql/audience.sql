@@ -116,8 +116,8 @@ BEGIN
 
 	-- which audiences rest on what has changed: of relationships and dissents first, so that they travel first
 	PERFORM spine.reaudience_relationships(ARRAY(
-		WITH was AS (SELECT w.to_organisation, w.from_organisation FROM unnest(before) w WHERE w.purpose = 'care'),
-			 is_now AS (SELECT r.to_organisation, r.from_organisation FROM spine.sharing_rule r
+		WITH was AS (SELECT w.to_organisation, w.from_organisation, w.emergency FROM unnest(before) w WHERE w.purpose = 'care'),
+			 is_now AS (SELECT r.to_organisation, r.from_organisation, r.emergency FROM spine.sharing_rule r
 						 WHERE r.in_force AND r.purpose = 'care')
 		SELECT DISTINCT d.to_organisation
 		  FROM ((SELECT * FROM was EXCEPT SELECT * FROM is_now)
@@ -462,7 +462,7 @@ $fn$;
 COMMENT ON FUNCTION spine.reaudience_turn(integer) IS
 	'One piece of what spine.reaudience_task holds: so many records have their audience computed anew. Returns how many were looked at, 0 when there is nothing to do. The courier calls it; a transaction for each piece, so that nobody waits long for a row.';
 
-CREATE FUNCTION spine.relationship_audience(owner text, organisation text) RETURNS text[]
+CREATE FUNCTION spine.relationship_audience(owner text, organisation text, kind text DEFAULT NULL) RETURNS text[]
 	LANGUAGE sql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 	AS $fn$
@@ -472,12 +472,13 @@ CREATE FUNCTION spine.relationship_audience(owner text, organisation text) RETUR
 				UNION
 				SELECT r.from_organisation FROM spine.sharing_rule r
 				 WHERE r.to_organisation = relationship_audience.organisation AND r.purpose = 'care'
+				   AND (r.emergency OR kind IS DISTINCT FROM 'emergency')
 				   AND r.starts_at <= now() AND (r.ends_at IS NULL OR now() < r.ends_at)) a
 		 WHERE a.code <> relationship_audience.owner
 		 ORDER BY 1)
 	$fn$;
-COMMENT ON FUNCTION spine.relationship_audience(text, text) IS
-	'Who must know that this organisation has a relationship to a person: itself, and everybody who shares with it for care; never the owner, who has the row.';
+COMMENT ON FUNCTION spine.relationship_audience(text, text, text) IS
+	'Who must know that this organisation has a relationship to a person: itself, and everybody who shares with it for care, of an emergency for care in emergencies; never the owner, who has the row.';
 
 CREATE FUNCTION spine.reaudience_relationships(organisations text[]) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -490,14 +491,14 @@ BEGIN
 		RETURN 0;
 	END IF;
 	WITH wanted AS MATERIALIZED (
-		SELECT p.owner, p.organisation, spine.relationship_audience(p.owner, p.organisation) AS audience
-		  FROM (SELECT DISTINCT l.owner, l.organisation FROM spine.relationship l
+		SELECT p.owner, p.organisation, p.kind, spine.relationship_audience(p.owner, p.organisation, p.kind) AS audience
+		  FROM (SELECT DISTINCT l.owner, l.organisation, l.kind FROM spine.relationship l
 				 WHERE l.organisation = ANY (organisations) AND l.owner = ANY (spine.hosted_organisations())) p)
 	UPDATE spine.relationship l
 	   -- who has an emergency to review keeps it
 	   SET audience = CASE WHEN l.kind = 'emergency' THEN spine.audience_union(l.audience, w.audience) ELSE w.audience END
 	  FROM wanted w
-	 WHERE l.owner = w.owner AND l.organisation = w.organisation
+	 WHERE l.owner = w.owner AND l.organisation = w.organisation AND l.kind = w.kind
 	   AND CASE WHEN l.kind = 'emergency' THEN NOT l.audience @> w.audience ELSE l.audience IS DISTINCT FROM w.audience END;
 	GET DIAGNOSTICS touched = ROW_COUNT;
 	RETURN touched;
@@ -606,7 +607,7 @@ CREATE FUNCTION spine.relationship_fill() RETURNS trigger
 	SET search_path = pg_catalog, pg_temp
 	AS $fn$
 BEGIN
-	NEW.audience := spine.relationship_audience(NEW.owner, NEW.organisation);
+	NEW.audience := spine.relationship_audience(NEW.owner, NEW.organisation, NEW.kind);
 	RETURN NEW;
 END
 $fn$;
@@ -788,7 +789,7 @@ BEGIN
 		'spine.audience(text, text, text, uuid)',
 		'spine.reaudience(uuid[])',
 		'spine.reaudience_rules(text, text, text)',
-		'spine.relationship_audience(text, text)',
+		'spine.relationship_audience(text, text, text)',
 		'spine.reaudience_relationships(text[])',
 		'spine.oldest_snapshot()',
 		'spine.relationship_fill()',

@@ -328,7 +328,7 @@ BEGIN
 		RAISE EXCEPTION 'role "%" does not exist', role_name USING ERRCODE = 'undefined_object';
 	END IF;
 	IF role_name ~ '^pg_' OR role_name IN ('spine_owner', 'spine_reader', 'spine_member', 'spine_supplier',
-										   'spine_governor', 'spine_operator', 'spine_neighbour') THEN
+										   'spine_governor', 'spine_operator', 'spine_portal', 'spine_neighbour') THEN
 		RAISE EXCEPTION 'role "%" cannot act for an organisation', role_name
 			USING ERRCODE = 'reserved_name', DETAIL = 'It is one of the server''s or of spine''s own roles.';
 	END IF;
@@ -369,6 +369,7 @@ BEGIN
 	END IF;
 	SELECT coalesce(array_agg(DISTINCT g.role_group), '{}') INTO wanted
 	  FROM (SELECT CASE m.duty WHEN 'governor' THEN 'spine_governor' WHEN 'operator' THEN 'spine_operator'
+							   WHEN 'portal' THEN 'spine_portal'
 							   ELSE 'spine_member' END AS role_group
 			  FROM spine.member m WHERE m.role_name = the_role
 			UNION ALL
@@ -382,7 +383,7 @@ BEGIN
 	  JOIN pg_roles g ON g.oid = a.roleid
 	  JOIN pg_roles m ON m.oid = a.member
 	 WHERE m.rolname = the_role
-	   AND g.rolname IN ('spine_member', 'spine_supplier', 'spine_governor', 'spine_operator');
+	   AND g.rolname IN ('spine_member', 'spine_supplier', 'spine_governor', 'spine_operator', 'spine_portal');
 	FOREACH role_group IN ARRAY wanted LOOP
 		IF role_group <> ALL (held) THEN
 			EXECUTE format('GRANT %I TO %I', role_group, the_role);
@@ -406,9 +407,9 @@ DECLARE
 	the_code text := organisation::spine.ods_code::text;
 BEGIN
 	PERFORM spine.require_operator(the_code);
-	IF duty IS NULL OR duty NOT IN ('clinician', 'analyst', 'governor', 'operator') THEN
+	IF duty IS NULL OR duty NOT IN ('clinician', 'analyst', 'governor', 'operator', 'portal') THEN
 		RAISE EXCEPTION 'there is no duty "%"', duty
-			USING ERRCODE = 'invalid_parameter_value', HINT = 'Duties are clinician, analyst, governor and operator.';
+			USING ERRCODE = 'invalid_parameter_value', HINT = 'Duties are clinician, analyst, governor, operator and portal.';
 	END IF;
 	PERFORM spine.require_hosted(the_code);
 	PERFORM spine.check_role(role_name);
@@ -419,7 +420,7 @@ BEGIN
 END
 $fn$;
 COMMENT ON FUNCTION spine.add_member(name, text, text) IS
-	'A database role acts for an organisation hosted here from now on, with a duty: clinician, analyst, governor or operator. Adding it again changes nothing. For an operator of the organisation.';
+	'A database role acts for an organisation hosted here from now on, with a duty: clinician, analyst, governor, operator or portal. Adding it again changes nothing. For an operator of the organisation.';
 
 CREATE FUNCTION spine.remove_member(role_name name, organisation text, duty text) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
@@ -563,7 +564,7 @@ GRANT EXECUTE ON FUNCTION spine.load_organisations(text), spine.add_organisation
 	spine.host_organisation(text), spine.add_member(name, text, text), spine.remove_member(name, text, text),
 	spine.add_system(text, text, text, name), spine.remove_system(text, text), spine.restore_groups()
 	TO spine_operator;
-GRANT EXECUTE ON FUNCTION spine.whoami() TO spine_member, spine_supplier, spine_governor, spine_operator;
+GRANT EXECUTE ON FUNCTION spine.whoami() TO spine_member, spine_supplier, spine_governor, spine_operator, spine_portal;
 -- policies and views ask these as whoever reads
 GRANT EXECUTE ON FUNCTION spine.my_organisations() TO spine_member, spine_supplier, spine_reader;
 GRANT EXECUTE ON FUNCTION spine.caller_organisations(text), spine.caller_may_see(text[]),

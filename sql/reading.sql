@@ -1,11 +1,11 @@
 -- Reading: opening a person's record and reading it as a whole.
 
 CREATE FUNCTION spine.opening_add(patients uuid[], organisation text, purpose text, for_transaction boolean,
-								  latest timestamptz DEFAULT NULL) RETURNS timestamptz
+								  until timestamptz DEFAULT NULL) RETURNS timestamptz
 	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'spine_opening_add';
 COMMENT ON FUNCTION spine.opening_add(uuid[], text, text, boolean, timestamptz) IS
-	'Opens these patients to the caller in this session, at the latest until then; purpose emergency for who broke the glass. Decides nothing: spine.open_record and spine.break_glass do.';
+	'Opens these patients to the caller in this session, until then or for spine.open_minutes; purpose emergency for who broke the glass. Decides nothing: spine.open_record and spine.break_glass do.';
 
 CREATE FUNCTION spine.opening_undo() RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE

@@ -37,6 +37,8 @@
 #include "guc.h"
 #include "openings.h"
 
+#define FACTS_MS	10000		/* how long what is known of a person is believed */
+
 static MemoryContext openings_context = NULL;
 static HTAB *opened_patients = NULL;
 static dlist_head pending = DLIST_STATIC_INIT(pending);
@@ -190,8 +192,8 @@ copy_code(char *to, const text *from, const char *what)
 
 /*
  * spine.opening_add(patients uuid[], organisation text, purpose text, for_transaction
- * boolean, latest timestamptz) returns the time until which they are open: at the
- * latest then. Only what opens may call it: nothing is decided here.
+ * boolean, until timestamptz) returns the time until which they are open: until
+ * then, or, where that is NULL, for spine.open_minutes. Only what opens may call it: nothing is decided here.
  */
 Datum
 spine_opening_add(PG_FUNCTION_ARGS)
@@ -214,7 +216,7 @@ spine_opening_add(PG_FUNCTION_ARGS)
 	patients = PG_GETARG_ARRAYTYPE_P(0);
 	for_transaction = PG_GETARG_BOOL(3);
 	if (!PG_ARGISNULL(4))
-		until = Min(until, PG_GETARG_TIMESTAMPTZ(4));
+		until = PG_GETARG_TIMESTAMPTZ(4);
 	copy_code(organisation, PG_GETARG_TEXT_PP(1), "organisation");
 	copy_code(purpose, PG_GETARG_TEXT_PP(2), "purpose");
 	deconstruct_array(patients, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &ids, &nulls, &n);
@@ -260,6 +262,8 @@ spine_opening_add(PG_FUNCTION_ARGS)
 		dlist_push_tail(&opened->openings, &opening->of_patient);
 		dlist_push_tail(&pending, &opening->in_pending);
 		nopenings++;
+		/* now, not when a row is found: how long it takes shall not tell whether there is one */
+		spine_opening_facts(opened);
 	}
 	PG_RETURN_TIMESTAMPTZ(until);
 }
@@ -377,7 +381,8 @@ spine_opening_find(const pg_uuid_t *patient)
 
 /*
  * What is known of the person as it is committed now: against whom she dissents, who
- * is her mother. Looked up once, and again when any dissent has changed.
+ * is her mother. Looked up again when any dissent has changed, and after a while: ids
+ * that are one person's are linked and parted too often to be watched.
  */
 void
 spine_opening_facts(SpineOpenedPatient *opened)
@@ -392,7 +397,8 @@ spine_opening_facts(SpineOpenedPatient *opened)
 	ArrayType  *mothers;
 	bool		isnull;
 
-	if (opened->facts != NULL && opened->stamp == now)
+	if (opened->facts != NULL && opened->stamp == now &&
+		!TimestampDifferenceExceeds(opened->known_at, GetCurrentTimestamp(), FACTS_MS))
 		return;
 	facts = AllocSetContextCreate(CurrentMemoryContext, "spine opened patient", ALLOCSET_SMALL_SIZES);
 	spine_lookup_begin(&lookup);
@@ -427,6 +433,7 @@ spine_opening_facts(SpineOpenedPatient *opened)
 	opened->dissents = dissents;
 	opened->mothers = mothers;
 	opened->stamp = now;
+	opened->known_at = GetCurrentTimestamp();
 }
 
 

@@ -22,6 +22,7 @@ typedef struct SpineOpenedPatient
 	/* see spine_opening_facts() */
 	MemoryContext facts;		/* NULL until asked for */
 	uint64		stamp;
+	TimestampTz known_at;
 	ArrayType  *dissents;		/* text[]: organisations, or an empty one for everybody */
 	ArrayType  *mothers;		/* uuid[] */
 } SpineOpenedPatient;

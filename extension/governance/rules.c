@@ -76,11 +76,15 @@ static HTAB *groups = NULL;
 static uint64 rules_stamp = 0;
 static LocalTransactionId rules_only_in = InvalidLocalTransactionId;
 
-/* audiences as of one command */
+/* audiences as of one moment: so long, and within one command of this transaction's own */
+#define MOMENT_MS		100
+
 static MemoryContext audiences_context = NULL;
 static HTAB *audiences = NULL;
 static uint64 audiences_stamp = 0;
 static TimestampTz audiences_at = 0;
+static LocalTransactionId audiences_in = InvalidLocalTransactionId;
+static CommandId audiences_command = InvalidCommandId;
 
 static HTAB *
 table_make(const char *name, Size keysize, Size entrysize, int flags, MemoryContext context)
@@ -329,7 +333,8 @@ spine_rules_audience(const char *owner, int owner_length,
 					 const char *group, int group_length, const pg_uuid_t *patient)
 {
 	static SPIPlanPtr plan = NULL;
-	TimestampTz at = GetCurrentStatementStartTimestamp();
+	TimestampTz now = GetCurrentTimestamp();
+	CommandId	command = GetCurrentCommandId(false);
 	uint64		stamp = spine_governance_stamp();
 	const char *dot = memchr(group, '.', group_length);
 	AudienceKey key = {0};
@@ -343,8 +348,8 @@ spine_rules_audience(const char *owner, int owner_length,
 	if (dot == NULL || !key_make(key.place, owner, owner_length, NULL, group, group_length))
 		return construct_empty_array(TEXTOID);
 
-	/* within one command the answer is one */
-	if (audiences == NULL || audiences_stamp != stamp || audiences_at != at)
+	if (audiences == NULL || audiences_stamp != stamp || audiences_in != spine_local_xid() || audiences_command != command ||
+		TimestampDifferenceExceeds(audiences_at, now, MOMENT_MS))
 	{
 		audiences = NULL;
 		if (audiences_context == NULL)
@@ -352,7 +357,9 @@ spine_rules_audience(const char *owner, int owner_length,
 		MemoryContextReset(audiences_context);
 		audiences = table_make("spine audiences", sizeof(AudienceKey), sizeof(AudienceEntry), HASH_BLOBS, audiences_context);
 		audiences_stamp = stamp;
-		audiences_at = at;
+		audiences_at = now;
+		audiences_in = spine_local_xid();
+		audiences_command = command;
 	}
 	entry = hash_search(audiences, &key, HASH_FIND, NULL);
 	if (entry != NULL)
@@ -411,7 +418,13 @@ group_load(const char *group, int group_length)
 							  true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "governance look-up failed");
 	n = (int) SPI_processed;
-	found = MemoryContextAllocZero(rules_context, sizeof(SpineItem) * Max(n, 1));
+	if (n == 0)
+	{
+		/* whoever invents groups fills no memory with them */
+		spine_lookup_end(&lookup);
+		return NULL;
+	}
+	found = MemoryContextAllocZero(rules_context, sizeof(SpineItem) * n);
 	for (int i = 0; i < n; i++)
 	{
 		char	   *mark = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);

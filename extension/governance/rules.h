@@ -45,7 +45,7 @@ extern bool spine_rules_hold(const char *owner, int owner_length, const char *to
 /* Are the audiences of this owner's records in this group being computed anew? */
 extern bool spine_rules_are_settling(const char *owner, int owner_length, const char *group, int group_length);
 
-/* What spine.audience() says now, as committed now. Good within the command. */
+/* What spine.audience() says now, as committed now. Good until it is asked again. */
 extern ArrayType *spine_rules_audience(const char *owner, int owner_length,
 									   const char *group, int group_length, const pg_uuid_t *patient);
 

@@ -42,7 +42,7 @@ COMMENT ON TABLE spine.node_organisation IS 'Which node hosts which organisation
 CREATE TABLE spine.member (
 	role_name name NOT NULL,
 	organisation text NOT NULL REFERENCES spine.organisation,
-	duty text NOT NULL CHECK (duty IN ('clinician', 'analyst', 'governor', 'operator')),
+	duty text NOT NULL CHECK (duty IN ('clinician', 'analyst', 'governor', 'operator', 'portal')),
 	added_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	added_by name NOT NULL DEFAULT SESSION_USER,
 	PRIMARY KEY (role_name, organisation, duty)

@@ -1,7 +1,7 @@
 -- Members and systems: who may act for an organisation, and what that gives a role.
 \ir setup.psql
 \ir as_role.psql
-SELECT plan(54);
+SELECT plan(60);
 
 SELECT make_roles('members_person', 'members_operator', 'members_other_operator', 'members_system', 'members_device',
 				  'members_stranger', 'members_strong', 'members_heir', 'members_bypass', 'members_replicator');
@@ -49,6 +49,13 @@ SELECT throws_ok($$ SELECT spine.add_member('members_bypass', 'RYJ', 'clinician'
 SELECT throws_ok($$ SELECT spine.add_member('members_replicator', 'RYJ', 'clinician') $$, '0LP01', NULL, 'and one that may replicate (attack 49)');
 SELECT throws_ok($$ SELECT spine.add_member('members_heir', 'RYJ', 'clinician') $$, '0LP01', NULL, 'and one that could become such a role');
 SELECT is_empty($$ SELECT role_name FROM spine.member WHERE role_name <> 'members_person' $$, 'none of which was written');
+
+SELECT lives_ok($$ SELECT spine.add_member('members_person', 'RYJ', 'portal') $$, 'a role becomes the portal of an organisation');
+SELECT is(groups_of('members_person'), 'spine_governor,spine_portal', 'with a group of its own');
+SELECT is((SELECT count(*) FROM as_role('members_person', 'SELECT 1 FROM spine.whoami() WHERE duty = ''portal''')), 1::bigint, 'and is known as such');
+SELECT lives_ok($$ SELECT spine.remove_member('members_person', 'RYJ', 'portal') $$, 'that ends too');
+SELECT is(groups_of('members_person'), 'spine_governor', 'and its group goes');
+SELECT throws_ok($$ SELECT spine.add_member('spine_portal', 'RYJ', 'portal') $$, '42939', NULL, 'the group itself is no member');
 
 -- systems
 

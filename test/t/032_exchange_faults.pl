@@ -169,7 +169,7 @@ my $copy = SpineNode->new('copy', start => 0, conf => 'spine.courier_interval = 
 $ryj->stop('fast');
 $copy->start;
 $copy->safe_psql('postgres', 'CREATE DATABASE spine');
-$copy->safe_psql('postgres', "CREATE ROLE $_ NOLOGIN") for qw(spine_owner spine_reader spine_member spine_supplier spine_governor spine_operator spine_neighbour);
+$copy->safe_psql('postgres', "CREATE ROLE $_ NOLOGIN") for qw(spine_owner spine_reader spine_member spine_supplier spine_governor spine_operator spine_portal spine_neighbour);
 $copy->safe_psql('postgres', 'CREATE ROLE node_rqm LOGIN');
 command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, $copy->connstr('spine') ], 'restores into a fresh cluster');
 put($copy, 'from the copy');
