@@ -19,6 +19,9 @@ OBJS = \
 	extension/governance/audience.o \
 	extension/governance/csv.o \
 	extension/governance/utility.o \
+	extension/governance/audit.o \
+	extension/governance/chain.o \
+	extension/governance/export.o \
 	extension/intake/definition.o \
 	extension/intake/organisations.o \
 	extension/intake/value.o \
@@ -41,7 +44,8 @@ OBJS = \
 	extension/generate/record.o extension/generate/tell.o \
 	bgworkers/worker.o \
 	bgworkers/launcher.o \
-	bgworkers/courier.o
+	bgworkers/courier.o \
+	bgworkers/auditor.o
 
 # The extension script, joined in this order. Each file may rely on those before it.
 SQL_FILES = \
@@ -55,8 +59,10 @@ SQL_FILES = \
 	sql/versions.sql \
 	sql/agreements.sql \
 	sql/audience.sql \
+	sql/audit.sql \
 	sql/reading.sql \
 	sql/relationships.sql \
+	sql/explain.sql \
 	sql/intake.sql \
 	sql/examples.sql \
 	sql/specification.sql \
@@ -74,6 +80,7 @@ STORE_FILES = \
 	sql/store/audit.sql \
 	sql/store/relationships.sql \
 	sql/store/exchange.sql \
+	sql/store/officer.sql \
 	policies/store_policies.sql \
 	policies/store_grants.sql
 

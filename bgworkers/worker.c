@@ -6,6 +6,7 @@
 
 #include "access/xact.h"
 #include "executor/spi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -106,6 +107,16 @@ spine_worker_commit(void)
 	MemoryContextSwitchTo(turn_context);
 }
 
+static void
+worker_roll_back(void)
+{
+	FlushErrorState();
+	AbortCurrentTransaction();
+	in_transaction = false;
+	pgstat_report_activity(STATE_IDLE, NULL);
+	MemoryContextSwitchTo(turn_context);
+}
+
 char *
 spine_worker_failed(void)
 {
@@ -115,12 +126,27 @@ spine_worker_failed(void)
 	MemoryContextSwitchTo(turn_context);
 	error = CopyErrorData();
 	EmitErrorReport();
-	FlushErrorState();
-	AbortCurrentTransaction();
-	in_transaction = false;
-	pgstat_report_activity(STATE_IDLE, NULL);
-	MemoryContextSwitchTo(turn_context);
+	worker_roll_back();
 	RESUME_INTERRUPTS();
 	return psprintf("%s: %s", unpack_sql_state(error->sqlerrcode),
 					error->message ? error->message : "no message");
+}
+
+void
+spine_worker_failed_briefly(const char *what, int *sqlstate, char *message, int size)
+{
+	ErrorData  *error;
+
+	HOLD_INTERRUPTS();
+	MemoryContextSwitchTo(turn_context);
+	error = CopyErrorData();
+	worker_roll_back();
+	*sqlstate = error->sqlerrcode;
+	/* cut between two characters */
+	strlcpy(message, error->message ? error->message : "no message", size);
+	message[pg_mbcliplen(message, strlen(message), size - 1)] = '\0';
+	ereport(LOG,
+			(errcode(error->sqlerrcode),
+			 errmsg("spine: %s: %s", what, message)));
+	RESUME_INTERRUPTS();
 }

@@ -13,6 +13,10 @@ extern void spine_launcher_register(void);
 /* entry points, named to the postmaster */
 extern PGDLLEXPORT void spine_launcher_main(Datum arg);
 extern PGDLLEXPORT void spine_courier_main(Datum database);
+extern PGDLLEXPORT void spine_auditor_main(Datum database);
+
+/* in bgw_extra of a worker that leaves by itself when it has nothing to do */
+#define SPINE_WORKER_ON_DEMAND	'd'
 
 /* Signals and the turn's memory; called first in a worker's main function. */
 extern void spine_worker_start(void);
@@ -32,5 +36,8 @@ extern void spine_worker_commit(void);
 
 /* After an error was caught: rolls back, logs, returns the message in the turn's memory. */
 extern char *spine_worker_failed(void);
+
+/* The same without what the error says besides its message, which may show a row. */
+extern void spine_worker_failed_briefly(const char *what, int *sqlstate, char *message, int size);
 
 #endif							/* SPINE_WORKER_H */

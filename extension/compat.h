@@ -47,9 +47,20 @@
 #if PG_VERSION_NUM >= 170000
 #define spine_proc_number()	((uint32) MyProcNumber)
 #define spine_local_xid()	(MyProc->vxid.lxid)
+#define spine_leader_number()	((uint32) (MyProc->lockGroupLeader ? GetNumberFromPGProc(MyProc->lockGroupLeader) : MyProcNumber))
 #else
 #define spine_proc_number()	((uint32) MyProc->pgprocno)
 #define spine_local_xid()	(MyProc->lxid)
+#define spine_leader_number()	((uint32) (MyProc->lockGroupLeader ? MyProc->lockGroupLeader->pgprocno : MyProc->pgprocno))
+#endif
+
+/* An executor's hook is not told any more since 18 whether it runs once. */
+#if PG_VERSION_NUM >= 180000
+#define SPINE_EXECUTE_ONCE
+#define SPINE_PASS_EXECUTE_ONCE
+#else
+#define SPINE_EXECUTE_ONCE		, bool execute_once
+#define SPINE_PASS_EXECUTE_ONCE , execute_once
 #endif
 
 /* A set of events belongs to a resource owner since 17 (NULL: to the session), to a context before. */

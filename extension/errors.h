@@ -22,5 +22,7 @@
 #define ERRCODE_SPINE_BATCH_REFUSED			MAKE_SQLSTATE('S', 'P', '0', '0', '7')
 /* SP008 the node is not set up: no store, no network key, library not preloaded */
 #define ERRCODE_SPINE_NOT_SET_UP			MAKE_SQLSTATE('S', 'P', '0', '0', '8')
+/* SP009 the access log cannot be written: nothing is opened */
+#define ERRCODE_SPINE_NOT_AUDITED			MAKE_SQLSTATE('S', 'P', '0', '0', '9')
 
 #endif							/* SPINE_ERRORS_H */

@@ -6,6 +6,7 @@
 
 #include <limits.h>
 
+#include "miscadmin.h"
 #include "utils/guc.h"
 
 #include "guc.h"
@@ -16,11 +17,39 @@ int			spine_open_minutes = 60;
 int			spine_emergency_minutes = 180;
 int			spine_emergency_explained_days = 14;
 int			spine_openings_mark = 0;
+char	   *spine_user = NULL;
+int			spine_audit_timeout = 5000;
+int			spine_audit_slots = 256;
+int			spine_export_rows = 100;
 int			spine_courier_interval = 1000;
 int			spine_courier_batch = 1000;
 int			spine_courier_timeout = 60000;
 int			spine_raw_retention = 93 * 24 * 60;
 int			spine_submission_retention = 400 * 24 * 60;
+
+#define USER_LENGTH_MAX		200
+
+/* What stands in the access log is read by people and machines: one line, not long. */
+static bool
+check_user(char **value, void **extra, GucSource source)
+{
+	if (*value == NULL)
+		return true;
+	if (strlen(*value) > USER_LENGTH_MAX)
+	{
+		GUC_check_errdetail("It is longer than %d bytes.", USER_LENGTH_MAX);
+		return false;
+	}
+	for (const unsigned char *c = (const unsigned char *) *value; *c; c++)
+	{
+		if (*c < 0x20 || *c == 0x7f)
+		{
+			GUC_check_errdetail("It holds a control character.");
+			return false;
+		}
+	}
+	return true;
+}
 
 void
 spine_guc_define(void)
@@ -79,6 +108,40 @@ spine_guc_define(void)
 							0, 0, INT_MAX,
 							PGC_SUSET,
 							GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE,
+							NULL, NULL, NULL);
+	DefineCustomStringVariable("spine.user",
+							   "The person for whom this session acts, as it is to stand in the access log.",
+							   "For an application that serves several people: grant it SET on this parameter.",
+							   &spine_user,
+							   "",
+							   PGC_SUSET,
+							   GUC_DISALLOW_IN_FILE,
+							   check_user, NULL, NULL);
+	DefineCustomIntVariable("spine.audit_timeout",
+							"How long an opening waits for its entry in the access log before it is refused.",
+							NULL,
+							&spine_audit_timeout,
+							5000, 10, 10 * 60 * 1000,
+							PGC_SUSET,
+							GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	/* such a one can only be made while the server starts, and nobody asks for it later */
+	if (process_shared_preload_libraries_in_progress)
+		DefineCustomIntVariable("spine.audit_slots",
+								"The most entries on their way to the access logs of this server.",
+								NULL,
+								&spine_audit_slots,
+								256, 4, 4096,
+								PGC_POSTMASTER,
+								0,
+								NULL, NULL, NULL);
+	DefineCustomIntVariable("spine.export_rows",
+							"A statement that shows as many rows is written to the access log as an export.",
+							NULL,
+							&spine_export_rows,
+							100, 1, INT_MAX,
+							PGC_SUSET,
+							0,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("spine.courier_interval",
 							"How often the courier looks at the ledger when nobody rings.",

@@ -13,6 +13,10 @@ extern int	spine_open_minutes; /* an opened record closes after this many minute
 extern int	spine_emergency_minutes;	/* how long broken glass shows another's rows */
 extern int	spine_emergency_explained_days; /* days in which it may be explained */
 extern int	spine_openings_mark;	/* internal: see governance/visible.c */
+extern char *spine_user;		/* the person for whom the role acts, as an application states it */
+extern int	spine_audit_timeout;	/* ms that an opening waits for its entry in the access log */
+extern int	spine_audit_slots;	/* most entries on their way to the auditors */
+extern int	spine_export_rows;	/* a statement that shows as many rows is logged */
 extern int	spine_courier_interval; /* ms between two looks without a ring of the doorbell */
 extern int	spine_courier_batch;	/* most rows in one batch */
 extern int	spine_courier_timeout;	/* ms a neighbour may take to connect or to answer */

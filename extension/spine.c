@@ -9,6 +9,8 @@
 
 #include "guc.h"
 #include "exchange/doorbell.h"
+#include "governance/audit.h"
+#include "governance/export.h"
 #include "governance/openings.h"
 #include "governance/utility.h"
 #include "../bgworkers/worker.h"
@@ -28,6 +30,8 @@ _PG_init(void)
 	if (process_shared_preload_libraries_in_progress)
 	{
 		spine_doorbell_request();
+		spine_audit_request();
+		spine_export_start();
 		spine_launcher_register();
 	}
 }

@@ -6,7 +6,7 @@
 --   spine_member     may read through the version views (granted by spine.add_member, and by spine.add_system to what reads)
 --   spine_supplier   may write through the version views and spine.submit (spine.add_system, to what writes)
 --   spine_governor   may propose, sign, publish and end agreements
---   spine_portal     may record and withdraw a person's dissent, for her (the duty of her portal)
+--   spine_portal     may record and withdraw a person's dissent and ask who opened her record, for her (the duty portal)
 --   spine_operator   may publish data sets, connect neighbours, add members and systems
 --   spine_neighbour  may execute the receiving functions and nothing else
 DO $roles$

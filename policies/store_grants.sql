@@ -5,11 +5,14 @@
 GRANT CREATE ON SCHEMA spine TO spine_reader;
 ALTER VIEW spine.members OWNER TO spine_reader;
 ALTER VIEW spine.systems OWNER TO spine_reader;
+ALTER VIEW spine.member_history OWNER TO spine_reader;
 ALTER VIEW spine.agreements OWNER TO spine_reader;
+ALTER VIEW spine.agreements_in_force OWNER TO spine_reader;
 ALTER VIEW spine.relationships OWNER TO spine_reader;
 ALTER VIEW spine.accesses OWNER TO spine_reader;
 ALTER VIEW spine.review OWNER TO spine_reader;
 ALTER VIEW spine.dissents OWNER TO spine_reader;
+ALTER VIEW spine.disclosures OWNER TO spine_reader;
 ALTER VIEW spine.findings OWNER TO spine_reader;
 ALTER VIEW spine.rejections OWNER TO spine_reader;
 ALTER VIEW spine.corrections OWNER TO spine_reader;
@@ -17,15 +20,15 @@ ALTER VIEW spine.submissions OWNER TO spine_reader;
 ALTER VIEW spine.inbox_result OWNER TO spine_reader;
 REVOKE CREATE ON SCHEMA spine FROM spine_reader;
 
-GRANT SELECT ON spine.member, spine.system, spine.relationship, spine.dissent, spine.access_log, spine.finding, spine.rejection, spine.history,
+GRANT SELECT ON spine.member, spine.member_event, spine.system, spine.relationship, spine.dissent, spine.delivery, spine.access_log, spine.access_notice, spine.finding, spine.rejection, spine.history,
 	spine.submission, spine.inbox_line
 	TO spine_reader;
 
 GRANT SELECT ON spine.organisations TO spine_member, spine_supplier, spine_governor, spine_operator;
-GRANT SELECT ON spine.agreements TO spine_member, spine_supplier, spine_governor, spine_operator;
-GRANT SELECT ON spine.members, spine.systems TO spine_governor, spine_operator;
+GRANT SELECT ON spine.agreements, spine.agreements_in_force TO spine_member, spine_supplier, spine_governor, spine_operator;
+GRANT SELECT ON spine.members, spine.systems, spine.member_history TO spine_governor, spine_operator;
 GRANT SELECT ON spine.relationships, spine.corrections TO spine_member;
-GRANT SELECT ON spine.accesses, spine.review TO spine_governor;
+GRANT SELECT ON spine.accesses, spine.review, spine.disclosures TO spine_governor;
 GRANT SELECT ON spine.dissents TO spine_member, spine_governor;
 GRANT SELECT ON spine.findings, spine.rejections TO spine_member;
 GRANT SELECT ON spine.submissions TO spine_member, spine_supplier, spine_governor, spine_operator;

@@ -28,6 +28,13 @@ CREATE POLICY of_organisation ON spine.member FOR SELECT TO spine_reader
 CREATE POLICY of_organisation ON spine.system FOR SELECT TO spine_reader
 	USING (organisation = ANY ((SELECT spine.caller_organisations('operator') || spine.caller_organisations('governor'))::text[]));
 
+CREATE POLICY of_organisation ON spine.member_event FOR SELECT TO spine_reader
+	USING (organisation = ANY ((SELECT spine.caller_organisations('operator') || spine.caller_organisations('governor'))::text[]));
+
+-- an owner's governors know what of it left the node
+CREATE POLICY of_organisation ON spine.delivery FOR SELECT TO spine_reader
+	USING (owner = ANY ((SELECT spine.caller_organisations('governor'))::text[]));
+
 -- those who read its records know whom it cares for
 CREATE POLICY of_organisation ON spine.relationship FOR SELECT TO spine_reader
 	USING (organisation = ANY ((SELECT spine.my_organisations())::text[]) OR owner = ANY ((SELECT spine.my_organisations())::text[]));
@@ -41,6 +48,9 @@ CREATE POLICY of_organisation ON spine.dissent FOR SELECT TO spine_reader
 CREATE POLICY of_organisation ON spine.access_log FOR SELECT TO spine_reader
 	USING (organisation = ANY ((SELECT spine.caller_organisations('governor'))::text[])
 		   OR owners && (SELECT spine.caller_organisations('governor'))::text[]);
+-- and what was opened of it at another node
+CREATE POLICY of_organisation ON spine.access_notice FOR SELECT TO spine_reader
+	USING (about = ANY ((SELECT spine.caller_organisations('governor'))::text[]));
 
 -- a system knows its own faults, its organisation's people those of all
 CREATE POLICY of_organisation ON spine.finding FOR SELECT TO spine_reader

@@ -526,6 +526,46 @@ CREATE FUNCTION spine.agreement_say(the_name text, the_version integer, the_kind
 COMMENT ON FUNCTION spine.agreement_say(text, integer, text, text, jsonb, bytea, text[], text) IS
 	'Writes one step of an agreement, for all its parties to read.';
 
+CREATE FUNCTION spine.proposal_faults(document jsonb) RETURNS TABLE (path text, fault text)
+	LANGUAGE sql STABLE PARALLEL SAFE ROWS 5
+	SET search_path = pg_catalog, pg_temp
+	SET jit = off
+	AS $fn$
+	SELECT f.path, f.fault FROM spine.agreement_faults(document) f
+	UNION ALL
+	-- these may hold on one node and not on another, so they bar a proposal, not an agreement
+	SELECT 'parties', p || ' is not a known organisation'
+	  FROM unnest(spine.agreement_parties(document)) p
+	 WHERE NOT EXISTS (SELECT FROM spine.organisation o WHERE o.code = p)
+	UNION ALL
+	SELECT 'clauses[' || c.n - 1 || '].groups', 'data set ' || (c.clause ->> 'dataset') || ' has no group ' || g.name
+	  FROM jsonb_array_elements(CASE WHEN spine.agreement_parties(document) IS NOT NULL THEN document -> 'clauses' ELSE '[]' END)
+		   WITH ORDINALITY AS c (clause, n)
+	 CROSS JOIN LATERAL jsonb_array_elements_text(
+		   CASE jsonb_typeof(c.clause -> 'groups') WHEN 'array' THEN c.clause -> 'groups' ELSE '[]' END) AS g (name)
+	 WHERE EXISTS (SELECT FROM spine.dataset d WHERE d.name = c.clause ->> 'dataset')
+	   AND NOT EXISTS (SELECT FROM spine.published_groups() k
+						WHERE k.dataset = c.clause ->> 'dataset' AND k.data_group = g.name)
+	UNION ALL
+	(SELECT 'clauses[' || c.n - 1 || '].' || s.place,
+			'data set ' || (c.clause ->> 'dataset') || ' has no item ' || i.name
+	  FROM jsonb_array_elements(CASE WHEN spine.agreement_parties(document) IS NOT NULL THEN document -> 'clauses' ELSE '[]' END)
+		   WITH ORDINALITY AS c (clause, n)
+	 CROSS JOIN LATERAL (VALUES
+			(1, 'items.include', c.clause -> 'items' -> 'include'),
+			(2, 'items.exclude', c.clause -> 'items' -> 'exclude'),
+			(3, 'emergency.items.include', c.clause -> 'emergency' -> 'items' -> 'include'),
+			(4, 'emergency.items.exclude', c.clause -> 'emergency' -> 'items' -> 'exclude')) AS s (nth, place, list)
+	 CROSS JOIN LATERAL jsonb_array_elements_text(coalesce(s.list, '[]')) WITH ORDINALITY AS i (name, at)
+	 WHERE EXISTS (SELECT FROM spine.dataset d WHERE d.name = c.clause ->> 'dataset')
+	   AND NOT EXISTS (SELECT FROM spine.data_items k
+						WHERE k.dataset = c.clause ->> 'dataset' AND k.data_group = split_part(i.name, '.', 1)
+						  AND split_part(i.name, '.', 2) IN (k.item, k.column_name))
+	 ORDER BY c.n, s.nth, i.at)
+	$fn$;
+COMMENT ON FUNCTION spine.proposal_faults(jsonb) IS
+	'Every fault of an agreement document, and what of it is not known on this node: organisations, data groups, items.';
+
 CREATE FUNCTION spine.propose_agreement(document jsonb, OUT name text, OUT version integer, OUT digest bytea)
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
@@ -540,40 +580,7 @@ BEGIN
 	IF spine.caller_organisations('governor') = '{}' THEN
 		RAISE EXCEPTION 'permission denied: this is for a governor' USING ERRCODE = 'insufficient_privilege';
 	END IF;
-	WITH fault (path, fault) AS (
-		SELECT f.path, f.fault FROM spine.agreement_faults(document) f
-		UNION ALL
-		-- these may hold on one node and not on another, so they bar a proposal, not an agreement
-		SELECT 'parties', p || ' is not a known organisation'
-		  FROM unnest(spine.agreement_parties(document)) p
-		 WHERE NOT EXISTS (SELECT FROM spine.organisation o WHERE o.code = p)
-		UNION ALL
-		SELECT 'clauses[' || c.n - 1 || '].groups', 'data set ' || (c.clause ->> 'dataset') || ' has no group ' || g.name
-		  FROM jsonb_array_elements(CASE WHEN spine.agreement_parties(document) IS NOT NULL THEN document -> 'clauses' ELSE '[]' END)
-			   WITH ORDINALITY AS c (clause, n)
-		 CROSS JOIN LATERAL jsonb_array_elements_text(
-			   CASE jsonb_typeof(c.clause -> 'groups') WHEN 'array' THEN c.clause -> 'groups' ELSE '[]' END) AS g (name)
-		 WHERE EXISTS (SELECT FROM spine.dataset d WHERE d.name = c.clause ->> 'dataset')
-		   AND NOT EXISTS (SELECT FROM spine.published_groups() k
-							WHERE k.dataset = c.clause ->> 'dataset' AND k.data_group = g.name)
-		UNION ALL
-		(SELECT 'clauses[' || c.n - 1 || '].' || s.place,
-				'data set ' || (c.clause ->> 'dataset') || ' has no item ' || i.name
-		  FROM jsonb_array_elements(CASE WHEN spine.agreement_parties(document) IS NOT NULL THEN document -> 'clauses' ELSE '[]' END)
-			   WITH ORDINALITY AS c (clause, n)
-		 CROSS JOIN LATERAL (VALUES
-				(1, 'items.include', c.clause -> 'items' -> 'include'),
-				(2, 'items.exclude', c.clause -> 'items' -> 'exclude'),
-				(3, 'emergency.items.include', c.clause -> 'emergency' -> 'items' -> 'include'),
-				(4, 'emergency.items.exclude', c.clause -> 'emergency' -> 'items' -> 'exclude')) AS s (nth, place, list)
-		 CROSS JOIN LATERAL jsonb_array_elements_text(coalesce(s.list, '[]')) WITH ORDINALITY AS i (name, at)
-		 WHERE EXISTS (SELECT FROM spine.dataset d WHERE d.name = c.clause ->> 'dataset')
-		   AND NOT EXISTS (SELECT FROM spine.data_items k
-							WHERE k.dataset = c.clause ->> 'dataset' AND k.data_group = split_part(i.name, '.', 1)
-							  AND split_part(i.name, '.', 2) IN (k.item, k.column_name))
-		 ORDER BY c.n, s.nth, i.at)
-	)
-	SELECT count(*), string_agg(format('%s: %s.', f.path, f.fault), E'\n') INTO n, faults FROM fault f;
+	SELECT count(*), string_agg(format('%s: %s.', f.path, f.fault), E'\n') INTO n, faults FROM spine.proposal_faults(document) f;
 	IF n > 0 THEN
 		RAISE EXCEPTION 'the agreement document has % fault%', n, CASE n WHEN 1 THEN '' ELSE 's' END
 			USING ERRCODE = 'SP005', DETAIL = faults;
@@ -755,6 +762,7 @@ BEGIN
 		'spine.clause_scope(jsonb, text, jsonb)',
 		'spine.clause_emergency_scope(jsonb, text, jsonb)',
 		'spine.append_only()',
+		'spine.proposal_faults(jsonb)',
 		'spine.agreement_one(text, integer, bytea)',
 		'spine.agreement_say(text, integer, text, text, jsonb, bytea, text[], text)']
 	LOOP

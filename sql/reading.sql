@@ -70,6 +70,8 @@ DECLARE
 	others text[];
 	allowed text[] := '{}';
 	opened_until timestamptz;
+	-- what is looked at here is shown to nobody
+	shown bigint := spine.rows_shown();
 BEGIN
 	IF organisations = '{}' THEN
 		RAISE EXCEPTION 'permission denied: records are opened by clinicians' USING ERRCODE = 'insufficient_privilege';
@@ -99,15 +101,19 @@ BEGIN
 		PERFORM spine.opening_undo();
 		IF others <> '{}' OR acts_for = ANY (own_owners) THEN
 			allowed := allowed || acts_for;
-			INSERT INTO spine.access_log (role_name, organisation, duty, patient_id, purpose, reason, owners, basis)
-			SELECT spine.caller_role(), acts_for, 'clinician', the_patient, purpose, btrim(reason),
-				   others || own_owners,
-				   ARRAY(SELECT DISTINCT format('%s v%s clause %s', s.agreement, s.version, s.clause)
-						   FROM spine.sharing_rule s
-						  WHERE s.from_organisation = ANY (others) AND s.to_organisation = acts_for AND s.purpose = purpose
-							AND s.starts_at <= now() AND (s.ends_at IS NULL OR now() < s.ends_at)
-						  ORDER BY 1)
-				   || CASE WHEN own_owners <> '{}' THEN ARRAY['own records'] ELSE '{}' END;
+			PERFORM spine.rows_shown_as(shown, 0);
+			PERFORM spine.audit_access(
+				acts_for, 'clinician', the_patient, purpose, btrim(reason), others || own_owners,
+				ARRAY(SELECT DISTINCT l.kind FROM spine.relationship l
+					   WHERE others <> '{}' AND l.patient_id = ANY (linked) AND l.organisation = acts_for
+						 AND (l.until IS NULL OR l.until > now()) ORDER BY 1)
+				|| CASE WHEN own_owners <> '{}' THEN ARRAY['own'] ELSE '{}' END,
+				ARRAY(SELECT DISTINCT format('%s v%s clause %s', s.agreement, s.version, s.clause)
+						FROM spine.sharing_rule s
+					   WHERE s.from_organisation = ANY (others) AND s.to_organisation = acts_for AND s.purpose = purpose
+						 AND s.starts_at <= now() AND (s.ends_at IS NULL OR now() < s.ends_at)
+					   ORDER BY 1)
+				|| CASE WHEN own_owners <> '{}' THEN ARRAY['own records'] ELSE '{}' END);
 		END IF;
 	END LOOP;
 
@@ -123,7 +129,7 @@ BEGIN
 END
 $fn$;
 COMMENT ON FUNCTION spine.open_record(spine.nhs_number, text, text, boolean) IS
-	'Opens a person''s record, other owners'' rows as far as agreements and relationships allow, to a clinician in this session for spine.open_minutes, or in this transaction alone. Each opening is written to the access log with its reason. Returns until when. SP006 when nothing is open to the caller: absent and not allowed are the same answer.';
+	'Opens a person''s record, other owners'' rows as far as agreements and relationships allow, to a clinician in this session for spine.open_minutes, or in this transaction alone. Each opening is written to the access log with its reason, and stands there whatever becomes of the transaction, which may be read-only; SP009 when it cannot be written. Returns until when. SP006 when nothing is open to the caller: absent and not allowed are the same answer.';
 
 CREATE FUNCTION spine.close_records() RETURNS integer
 	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
@@ -142,6 +148,7 @@ CREATE FUNCTION spine.timeline(nhs_number spine.nhs_number)
 #variable_conflict use_column
 DECLARE
 	linked uuid[] := spine.linked_patients(spine.patient_id(timeline.nhs_number));
+	shown bigint := spine.rows_shown();
 BEGIN
 	RETURN QUERY
 	SELECT r.event_at, r.received_at, r.owner, r.source_system, r.dataset, r.data_group, r.title,
@@ -149,6 +156,8 @@ BEGIN
 	  FROM spine.all_records r
 	 WHERE r.patient_id = ANY (linked)
 	 ORDER BY r.event_at NULLS LAST, r.received_at, r.record_id;
+	-- one person, however many rows
+	PERFORM spine.rows_shown_as(shown, 1);
 END
 $fn$;
 COMMENT ON FUNCTION spine.timeline(spine.nhs_number) IS
@@ -161,6 +170,7 @@ CREATE FUNCTION spine.record(nhs_number spine.nhs_number) RETURNS jsonb
 	AS $fn$
 DECLARE
 	linked uuid[] := spine.linked_patients(spine.patient_id(record.nhs_number));
+	shown bigint := spine.rows_shown();
 	whole jsonb;
 BEGIN
 	WITH RECURSIVE seen AS MATERIALIZED (
@@ -246,6 +256,8 @@ BEGIN
 			'records', coalesce((SELECT jsonb_object_agg(b.place, b.bodies) FROM by_group b WHERE b.journey IS NULL), '{}'))
 	  INTO whole
 	 WHERE EXISTS (SELECT FROM seen);
+	-- one person, however many rows
+	PERFORM spine.rows_shown_as(shown, 1);
 	RETURN whole;
 END
 $fn$;

@@ -56,6 +56,7 @@ cluster_create() {
 			"log_parameter_max_length = 0" \
 			"log_parameter_max_length_on_error = 0" \
 			"max_connections = 50" \
+			"max_worker_processes = 24" \
 			"shared_buffers = 128MB" \
 			"max_wal_size = 2GB" \
 			"timezone = 'Europe/London'"

@@ -397,6 +397,14 @@ spine_caller_get(void)
 	return &entry->caller;
 }
 
+const SpineCaller *
+spine_caller_latest(Oid role)
+{
+	CallerEntry *entry = callers != NULL ? hash_search(callers, &role, HASH_FIND, NULL) : NULL;
+
+	return entry != NULL && entry->context != NULL ? &entry->caller : NULL;
+}
+
 bool
 spine_caller_has_duty(const char *organisation, const char *duty)
 {

@@ -39,6 +39,12 @@ typedef struct SpineCaller
 /* The caller, filled from the cache; never NULL, empty for a stranger. Valid until the next call. */
 extern const SpineCaller *spine_caller_get(void);
 
+/*
+ * What was last known of this role, without a look at the tables: for a transaction
+ * that is being rolled back. NULL when nothing is.
+ */
+extern const SpineCaller *spine_caller_latest(Oid role);
+
 /* May a system of this kind write groups of this subject (mother, baby, patient, none)? */
 extern bool spine_kind_may_write_subject(const char *kind, const char *subject);
 

@@ -99,28 +99,34 @@ mark_uuid(pg_uuid_t *uuid, int version)
 }
 
 void
-spine_identity_patient(int64 nhs_number, pg_uuid_t *patient)
+spine_identity_mac(const uint8 *data, size_t length, uint8 *mac)
 {
 	pg_hmac_ctx *hmac;
-	uint8		digest[PG_SHA256_DIGEST_LENGTH];
-	char		digits[11];
 
 	load_network_key();
-	spine_nhs_number_print(nhs_number, digits);
-
 	hmac = pg_hmac_create(PG_SHA256);
 	if (hmac == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory")));
 	if (pg_hmac_init(hmac, network_key, network_key_length) < 0 ||
-		pg_hmac_update(hmac, (uint8 *) digits, 10) < 0 ||
-		pg_hmac_final(hmac, digest, sizeof(digest)) < 0)
+		pg_hmac_update(hmac, data, length) < 0 ||
+		pg_hmac_final(hmac, mac, PG_SHA256_DIGEST_LENGTH) < 0)
 	{
 		pg_hmac_free(hmac);
-		elog(ERROR, "could not compute a patient id");
+		elog(ERROR, "could not compute a keyed hash");
 	}
 	pg_hmac_free(hmac);
+}
+
+void
+spine_identity_patient(int64 nhs_number, pg_uuid_t *patient)
+{
+	uint8		digest[PG_SHA256_DIGEST_LENGTH];
+	char		digits[11];
+
+	spine_nhs_number_print(nhs_number, digits);
+	spine_identity_mac((uint8 *) digits, 10, digest);
 	memcpy(patient->data, digest, UUID_LEN);
 	mark_uuid(patient, 8);
 }

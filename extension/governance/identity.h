@@ -12,6 +12,9 @@
 /* HMAC-SHA-256 (network key, ten digits of the number), first 128 bits, as a version 8 uuid. */
 extern void spine_identity_patient(int64 nhs_number, pg_uuid_t *patient);
 
+/* HMAC-SHA-256 under the network key. What is hashed is longer than a number, so that it is no patient's. */
+extern void spine_identity_mac(const uint8 *data, size_t length, uint8 *mac);
+
 /* A new version 7 uuid: 48 bits of milliseconds, a counter within one, random bits. */
 extern void spine_identity_uuid_v7(pg_uuid_t *uuid);
 

@@ -24,6 +24,7 @@
 
 #include "compat.h"
 #include "caller.h"
+#include "export.h"
 #include "openings.h"
 #include "rules.h"
 
@@ -246,9 +247,11 @@ spine_visible(PG_FUNCTION_ARGS)
 	row.owner_length = VARSIZE_ANY_EXHDR(owner);
 
 	caller = spine_caller_get();
-	if (is_own(caller, row.owner, row.owner_length))
-		PG_RETURN_BOOL(true);
-	PG_RETURN_BOOL(row_get(fcinfo, &row) && is_shown(&row, NULL, 0, NULL));
+	if (!is_own(caller, row.owner, row.owner_length) &&
+		!(row_get(fcinfo, &row) && is_shown(&row, NULL, 0, NULL)))
+		PG_RETURN_BOOL(false);
+	spine_rows_shown++;
+	PG_RETURN_BOOL(true);
 }
 
 /* spine.permits(owner text, audience text[], patient_id uuid, item text) returns boolean */

@@ -1,7 +1,7 @@
 -- Agreements: the document, the steps of its life, and the rules that it compiles to.
 \ir setup.psql
 \ir as_role.psql
-SELECT plan(89);
+SELECT plan(106);
 SELECT two_trusts('agreements') \g /dev/null
 SELECT make_roles('agreements_ras_governor') \g /dev/null
 SELECT spine.host_organisation('RAS'), spine.add_member('agreements_ras_governor', 'RAS', 'governor') \g /dev/null
@@ -180,6 +180,44 @@ SELECT event('proposed', 'RQM', '{"name": "broken", "version": 1, "parties": 7}'
 SELECT is(state_of(1, 'broken'), NULL, 'nor does a faulty one, and nothing breaks over it');
 SELECT event('ended', 'RAS', document('{"name": "late"}')) \g /dev/null
 SELECT is(state_of(1, 'late'), 'published', 'who is no party ends nothing');
+
+-- as of another time, and without a gap between two versions
+
+CREATE FUNCTION clock() RETURNS timestamptz LANGUAGE sql VOLATILE AS $$ SELECT clock_timestamp() FROM pg_sleep(0.005) $$;
+CREATE FUNCTION states_at(moment timestamptz, the_name text) RETURNS text LANGUAGE sql AS $$
+	SELECT string_agg(concat_ws(' ', version, state, CASE WHEN in_force THEN 'in force' END), ', ' ORDER BY version)
+	  FROM spine.agreement_states(moment) WHERE name = the_name
+$$;
+SELECT clock() AS t0 \gset
+SELECT ryj(format('SELECT spine.propose_agreement(%L)', document('{"name": "timed"}'))) \g /dev/null
+SELECT clock() AS t1 \gset
+SELECT ryj('SELECT spine.sign_agreement(''timed'', 1)'), rqm('SELECT spine.sign_agreement(''timed'', 1)') \g /dev/null
+SELECT clock() AS t2 \gset
+SELECT rqm('SELECT spine.publish_agreement(''timed'', 1)') \g /dev/null
+SELECT clock() AS t3 \gset
+SELECT agree('agreements', document('{"name": "timed", "version": 2, "end": "2998-12-31", "review": null}')) \g /dev/null
+SELECT clock() AS t4 \gset
+SELECT ryj('SELECT spine.end_agreement(''timed'', 2, ''x'')') \g /dev/null
+SELECT clock() AS t5 \gset
+SELECT is(states_at(t, 'timed'), s, n) FROM (VALUES
+	(:'t0'::timestamptz, NULL, 'before it was proposed'), (:'t1', '1 proposed', 'when it was'), (:'t2', '1 signed', 'when it was signed'),
+	(:'t3', '1 published in force', 'when it was published'), (:'t4', '1 superseded, 2 published in force', 'when a later version was'),
+	(:'t5', '1 superseded, 2 ended', 'when that had ended'), (now(), '1 superseded, 2 ended', 'now'), ('infinity', '1 superseded, 2 ended', 'for ever'),
+	('-infinity', NULL, 'and at the beginning'), (NULL, NULL, 'at no time')) AS t (t, s, n);
+SELECT results_eq(format($$ SELECT count(*) FILTER (WHERE in_force) FROM generate_series(%L::timestamptz, %L, (%L::timestamptz - %L) / 50) at, spine.agreement_states(at) WHERE name = 'timed' $$,
+	:'t3', :'t4', :'t4', :'t3'), format($$ SELECT count(*) FROM generate_series(%L::timestamptz, %L, (%L::timestamptz - %L) / 50) $$, :'t3', :'t4', :'t4', :'t3'),
+	'at every moment between, one version was in force');
+SELECT agree('agreements', document('{"name": "next"}', '{"groups": ["booking"]}')), agree('agreements', document('{"name": "next", "version": 2, "start": "2998-01-01", "review": null}', '{"groups": ["booking"]}')) \g /dev/null
+SELECT is(states_at(t, 'next'), s, n) FROM (VALUES
+	('2997-12-31 23:59:59.999999 Europe/London'::timestamptz, '1 published in force, 2 published', 'the last moment before a later version'),
+	('2998-01-01 00:00 Europe/London', '1 superseded, 2 published in force', 'and its first')) AS t (t, s, n);
+SELECT rqm('SELECT spine.end_agreement(''next'', 2, ''x'')') \g /dev/null
+SELECT is(states_at(t, 'next'), '1 published in force, 2 ended', 'a version that was ended before it began replaces nothing') FROM (VALUES (now()), ('2998-01-01')) AS t (t);
+SELECT agree('agreements', document('{"name": "next", "version": 3, "start": "2020-01-01", "end": "2020-12-31", "review": null}', '{"groups": ["booking"]}')) \g /dev/null
+SELECT is(states_at(now(), 'next'), '1 published in force, 2 ended, 3 expired', 'nor does one that was over before it was published');
+INSERT INTO spine.agreement_event (event_id, name, version, kind, owner, digest, at, by_role, audience)
+	SELECT gen_random_uuid(), 'next', 1, 'ended', 'RQM', spine.agreement_digest(document('{"name": "next"}', '{"groups": ["booking"]}')), now() + interval '1 hour', 'x', '{RYJ:care}';
+SELECT is(states_at(now(), 'next'), '1 ended, 2 ended, 3 expired', 'an end counts when it is here, though its writer''s clock is ahead');
 
 -- what is written stays
 

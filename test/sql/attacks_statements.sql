@@ -3,7 +3,7 @@
 -- has no relationship to the women of RYJ.
 \ir setup.psql
 \ir as_role.psql
-SELECT plan(151);
+SELECT plan(152);
 SELECT two_trusts('statements') \g /dev/null
 SELECT make_roles('statements_operator', 'statements_neighbour', 'statements_stranger', 'statements_dba', 'statements_monitor', 'statements_backup') \g /dev/null
 SELECT spine.add_member('statements_operator', 'RYJ', 'operator'), spine.connect_node('R1K', NULL, '{R1K}', 'statements_neighbour') \g /dev/null
@@ -128,11 +128,12 @@ SELECT is_empty($$ SELECT c.oid::regclass, r FROM pg_class c, bound WHERE c.relk
 
 -- attack 14: who is hidden is looked for as who is not there is; what it takes to pass over the hidden rows themselves is for a bench to say
 
--- small tables may be read whole or not, as statistics come
-CREATE FUNCTION work(who text, statement text) RETURNS text LANGUAGE plpgsql SET enable_seqscan = off AS $$
+-- scans of each table, by whichever index: statistics that come meanwhile may change that
+CREATE FUNCTION work(who text, statement text) RETURNS text LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-	counted text := $q$ SELECT coalesce(jsonb_object_agg(c.oid::regclass, pg_stat_get_xact_numscans(c.oid)), '{}')
-		FROM pg_class c WHERE c.relnamespace::regnamespace::text ~ '^(spine|maternity)' AND c.relkind IN ('r', 'i') $q$;
+	counted text := $q$ SELECT jsonb_object_agg(c.oid::regclass, pg_stat_get_xact_numscans(c.oid)
+			+ (SELECT coalesce(sum(pg_stat_get_xact_numscans(i.indexrelid)), 0) FROM pg_index i WHERE i.indrelid = c.oid))
+		FROM pg_class c WHERE c.relnamespace::regnamespace::text ~ '^(spine|maternity)' AND c.relkind = 'r' $q$;
 	before jsonb; after jsonb; answer text;
 BEGIN
 	-- caches are filled
@@ -144,12 +145,26 @@ BEGIN
 		FROM jsonb_each(after) WHERE value <> before -> key), '');
 END
 $$;
-SELECT is(work('statements_rqm_clinician', format(s, '9990000018')), work('statements_rqm_clinician', format(s, '9990000077')), s || ': hidden and absent cost the same scans -- attack 14')
+-- what an autovacuum makes a cache look up again is looked up once; a difference is there every time
+CREATE FUNCTION alike(who text, hidden text, absent text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	one text; other text;
+BEGIN
+	FOR try IN 1 .. 5 LOOP
+		one := work(who, hidden);
+		other := work(who, absent);
+		EXIT WHEN one = other;
+	END LOOP;
+	RETURN CASE WHEN one = other THEN 'alike' ELSE concat_ws(E'\n', 'hidden', one, 'absent', other) END;
+END
+$$;
+SELECT is(alike('statements_rqm_clinician', format(s, '9990000018'), format(s, '9990000077')), 'alike', s || ': hidden and absent cost the same scans -- attack 14')
   FROM unnest(ARRAY['SELECT spine.open_record(%L, ''care'', ''x'')', 'SELECT * FROM spine.timeline(%L)', 'SELECT spine.record(%L)']) s;
-SELECT is(work('statements_rqm_clinician', format('SELECT * FROM maternity_2_0.booking WHERE patient_id = %L', spine.patient_id('9990000018'))),
-	work('statements_rqm_clinician', format('SELECT * FROM maternity_2_0.booking WHERE patient_id = %L', spine.patient_id('9990000077'))), 'so does a view, asked by a patient''s id -- attack 14');
-SELECT matches(work('statements_rqm_clinician', s), '^ok .*maternity[.]booking_', 'scans that are made: ' || s)
+SELECT is(alike('statements_rqm_clinician', format(s, spine.patient_id('9990000018')), format(s, spine.patient_id('9990000077'))), 'alike', 'so does a view, asked by a patient''s id -- attack 14')
+  FROM unnest(ARRAY['SELECT * FROM maternity_2_0.booking WHERE patient_id = %L']) s;
+SELECT matches(work('statements_rqm_clinician', s), '^ok .*maternity[.]booking [12]', 'scans that are made: ' || s)
   FROM unnest(ARRAY['SELECT spine.record(''9990000077'')', format('SELECT * FROM maternity_2_0.booking WHERE patient_id = %L', spine.patient_id('9990000077'))]) s;
+SELECT isnt(alike('statements_rqm_clinician', 'SELECT spine.record(''9990000077'')', 'SELECT * FROM maternity_2_0.booking'), 'alike', 'and what differs is told apart');
 
 -- attack 32: large objects have no policies
 
@@ -224,7 +239,7 @@ SELECT is(told(r, f), '42501', r || ': ' || f || ' -- attack ' || a)
 			   ('SELECT pg_ls_tmpdir()', 57), ('SELECT pg_ls_dir(''base'')', 57), ('SET temp_tablespaces = pg_global', 57)) AS x (f, a)
  WHERE f !~ 'temp_tablespaces';
 
--- attacks 60, 61: what a session may hold
+-- attacks 61, 62: what a session may hold
 
 SELECT is(told('statements_rqm_system', 'SET temp_file_limit = -1'), '42501', 'the limit of temporary files is not a member''s to lift -- attack 61');
 SELECT is(told('statements_rqm_system', 'ALTER ROLE statements_rqm_system ' || s), '42501', 'nor is ' || s || ' -- attack ' || a)

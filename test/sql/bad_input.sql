@@ -1,4 +1,4 @@
--- Whatever is sent, at each tolerant door: a coded error or a finding, and nobody's data in what is said of it.
+-- Whatever is sent, at each tolerant door (attack 48): a coded error or a finding, and nobody's data in what is said of it.
 \ir setup.psql
 SELECT plan(436);
 CREATE ROLE bad_input_system;

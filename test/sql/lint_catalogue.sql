@@ -2,7 +2,7 @@
 -- What was granted to whom is compared with lint_catalogue.grants; what spine_owner executes, and what only an
 -- owner has, is left out.
 \ir setup.psql
-SELECT plan(23);
+SELECT plan(31);
 
 -- what is ours: the schema spine and those of the data set; in it what is not the test's
 CREATE TEMPORARY VIEW our_schema AS
@@ -127,8 +127,48 @@ SELECT is_empty($$
 	   AND NOT coalesce(v.reloptions @> ARRAY['security_invoker=true'], false)
 	   AND v.name NOT IN (SELECT name FROM view_past_policies)
 $$, 'no view of an owner that bypasses policies looks at a table that has them (attack 19)');
-SELECT is_empty($$ SELECT name FROM our_relation WHERE relkind IN ('m', 'f') $$,
-	'no materialized view and no foreign table (attacks 21, 34)');
+SELECT is_empty($$ SELECT name FROM our_relation WHERE relkind = 'f' $$, 'no foreign table (attack 34)');
+-- it has no policies: what may be read of it a view with a guard says
+SELECT is_empty($$
+	SELECT r.name, a.grantee::regrole FROM our_relation r, pg_catalog.aclexplode(r.relacl) a
+	 WHERE r.relkind = 'm' AND a.grantee <> r.relowner AND a.grantee <> 'spine_reader'::regrole
+$$, 'a materialized view is read by spine_reader alone (attack 21)');
+SELECT is_empty($$
+	SELECT v.name, m.name AS materialized FROM our_relation v
+	  JOIN pg_catalog.pg_rewrite w ON w.ev_class = v.oid
+	  JOIN pg_catalog.pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass
+	  JOIN our_relation m ON m.oid = d.refobjid AND m.relkind = 'm'
+	 WHERE v.relkind = 'v' AND NOT EXISTS (
+		SELECT FROM pg_catalog.pg_depend g JOIN our_function f ON f.oid = g.refobjid AND g.refclassid = 'pg_proc'::regclass
+		 WHERE g.classid = 'pg_rewrite'::regclass AND g.objid = w.oid
+		   AND f.proname IN ('visible', 'caller_may_see', 'caller_organisations', 'my_organisations'))
+$$, 'and a view over one asks who reads (attack 21)');
+
+-- what tells of a hidden row by an error, or by a number
+
+SELECT is_empty($$
+	SELECT r.name, k.conname FROM our_relation r JOIN pg_catalog.pg_constraint k ON k.conrelid = r.oid AND k.contype = 'x'
+$$, 'no exclusion constraint (attack 17)');
+SELECT is_empty($$
+	SELECT k.conrelid::regclass, k.conname, p.name FROM pg_catalog.pg_constraint k JOIN our_relation p ON p.oid = k.confrelid
+	 WHERE k.contype = 'f' AND p.name NOT IN (SELECT name FROM without_policy)
+$$, 'no foreign key to a table that hides rows (attack 7)');
+SELECT is_empty($$
+	SELECT r.name, a.grantee FROM our_relation r, pg_catalog.aclexplode(r.relacl) a WHERE r.relkind = 'S' AND a.grantee <> r.relowner
+$$, 'no sequence is anybody''s to read (attack 12)');
+SELECT is_empty($$
+	SELECT f.name, a.grantee FROM our_function f, pg_catalog.aclexplode(coalesce(f.proacl, pg_catalog.acldefault('f', f.proowner))) a
+	 WHERE f.prorettype IN ('trigger'::regtype, 'event_trigger'::regtype)
+	   AND a.grantee NOT IN (f.proowner, 'spine_owner'::regrole)
+$$, 'no trigger function is anybody''s to attach (attack 28)');
+SELECT is_empty($$
+	SELECT p.oid::regprocedure FROM pg_catalog.pg_proc p
+	 WHERE p.pronamespace = 'pg_catalog'::regnamespace
+	   AND (p.proname IN ('pg_logical_emit_message', 'lo_creat', 'lo_create', 'lo_from_bytea', 'lo_import', 'lo_export')
+			OR p.proname ~ '^pg_stat_get_' AND p.proargtypes = '26'::oidvector)
+	   AND pg_catalog.has_function_privilege('public', p.oid, 'EXECUTE')
+$$, 'counters, messages in the WAL and large objects are not PUBLIC''s (attacks 12, 32, 50)');
+SELECT ok(NOT pg_catalog.has_schema_privilege('public', 'public', 'CREATE'), 'nor is CREATE in schema public (attack 27)');
 
 -- comments
 

@@ -158,7 +158,7 @@ BEGIN;
 SELECT open_it('9990000018') \g /dev/null
 SELECT is(rows_of('9990000018'), 3::bigint, 'within the transaction it is open');
 ROLLBACK;
-SELECT is(rows_of('9990000018'), 2::bigint, 'rolled back, it is not: its audit entry is gone too');
+SELECT is(rows_of('9990000018'), 2::bigint, 'rolled back, it is not');
 BEGIN;
 SAVEPOINT a;
 SELECT open_it('9990000018') \g /dev/null
@@ -187,7 +187,7 @@ SELECT open_it('9990000018', whole_session => false) \g /dev/null
 COMMIT;
 SELECT is(rows_of('9990000018'), 3::bigint, 'opened for both, it stays for the session');
 BEGIN READ ONLY;
-SELECT throws_ok($$ SELECT open_it('9990000018') $$, '25006', NULL, 'where nothing can be written nothing is opened');
+SELECT lives_ok($$ SELECT open_it('9990000018') $$, 'a transaction that is read-only opens too: the auditor writes the entry');
 ROLLBACK;
 
 -- how long it is open (that it closes then is tested in t/slow_reading_expiry.pl)

@@ -10,7 +10,7 @@ $$, 'the extension brings no table, view or sequence');
 
 SELECT set_eq($$ SELECT rolname FROM pg_catalog.pg_roles WHERE rolname ~ '^spine_' AND rolname !~ '^spine_test' $$,
 	ARRAY['spine_owner', 'spine_reader', 'spine_member', 'spine_supplier', 'spine_governor', 'spine_operator',
-		  'spine_neighbour']::name[],
+		  'spine_portal', 'spine_neighbour']::name[],
 	'it brings the group roles');
 SELECT is_empty($$
 	SELECT rolname FROM pg_catalog.pg_roles

@@ -233,7 +233,7 @@ UNLISTEN spine_submission;
 \set notified `grep -c '^Asynchronous notification "spine_submission" with payload "[0-9a-f-]\{36\}" received from server process with PID [0-9]*\.$' /tmp/spine_visibility_notified`
 \set told `grep -c Asynchronous /tmp/spine_visibility_notified`
 \! rm -f /tmp/spine_visibility_notified
-SELECT is(ARRAY[:'notified', :'told'], ARRAY['1', '1'], 'a notification holds an id and nothing else');
+SELECT is(ARRAY[:'notified', :'told'], ARRAY['1', '1'], 'a notification holds an id and nothing else (attack 51)');
 
 SELECT * FROM finish();
 REVOKE spine_member, spine_supplier FROM visibility_stranger;

@@ -43,6 +43,6 @@ unlike($err, qr/9990000018/, 'and nothing of its text');
 is($status, 2, 'a node that is not there');
 
 my $log = slurp_file($node->logfile);
-unlike($log, qr/9990000018|999 000 0018/, 'the server\'s log holds no person');
+unlike($log, qr/9990000018|999 000 0018/, 'the server\'s log holds no person (attack 53)');
 
 done_testing();

@@ -1,4 +1,4 @@
-# What the server's log may not hold: an NHS number that a type refused.
+# What the server's log may not hold: an NHS number that a type refused (attack 53).
 use strict;
 use warnings;
 

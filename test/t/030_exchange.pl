@@ -107,7 +107,7 @@ ok($rqm->wait_for("SELECT array_agg(from_episode ORDER BY from_episode) = (SELEC
 $ryj->sql("SELECT spine.publish_dataset('" . definition('2.0', '{"name": "smoker", "title": "Smoker", "type": "boolean", "status": "O", "class": "clinical"}') . "'::jsonb)");
 my $newer = put($ryj, 'newer');
 $ryj->sql("UPDATE bump.visit SET smoker = true, revision = 2 WHERE record_id = '$newer'");
-ok(wait_equal($ryj, $rqm), 'a record with an item that the neighbour\'s version lacks is applied');
+ok(wait_equal($ryj, $rqm), 'a record with an item that the neighbour\'s version lacks is applied (attack 68)');
 is($rqm->sql("SELECT items FROM spine.unknown_item WHERE record_id = '$newer'"), '{"smoker": true}', 'the item kept aside');
 $rqm->sql("SELECT spine.publish_dataset('" . definition('2.0', '{"name": "smoker", "title": "Smoker", "type": "boolean", "status": "O", "class": "clinical"}') . "'::jsonb)");
 is($rqm->sql("SELECT smoker FROM bump.visit WHERE record_id = '$newer'"), 't', 'and filled in when that version is published');

@@ -17,7 +17,7 @@ is($rqm->refused('node_ryj', "SELECT * FROM $_"), '42501', "the neighbour's role
   for qw(bump.visit bump_1_0.visit spine.node spine.nodes spine.links spine.link_received spine.delivery spine.receive_fault
   spine.incident spine.store spine.dataset spine.datasets spine.relationship spine.organisation spine.all_records);
 is($rqm->refused('node_ryj', $_), '42501', "nor may it: $_")
-  for (q{INSERT INTO bump.visit (record_id) VALUES (gen_random_uuid())}, q{TRUNCATE bump.visit},
+  for (q{INSERT INTO bump.visit (record_id) VALUES (gen_random_uuid())}, q{TRUNCATE bump.visit},    # attack 66
 	q{DELETE FROM spine.link_received}, q{SELECT spine.connect_node('X', NULL, '{X26}')}, q{SELECT spine.apply_waiting()},
 	q{SELECT spine.retry_faults()}, q{SELECT spine.link_turn('RYJ', '{}', 1)}, q{SELECT spine.receive_set('RYJ', 'bump.visit', '[]', true, true)},
 	q{SELECT spine.receive_puts('RYJ', 'bump.visit', '[]', true)}, q{SELECT spine.receive_withdrawals('RYJ', 'bump.visit', '{}')},
@@ -63,7 +63,7 @@ sub id { return SpineExchange::make_id() }
 
 my $before = what_rqm_has($rqm);
 my ($a, $b) = (id(), id());
-is(receive($rqm, 'node_ryj', batch($rqm, '[' . row($a) . ',' . row($b, owner => 'RQM') . ']')), 'refused SP007', 'a batch with our own owner\'s row is refused');
+is(receive($rqm, 'node_ryj', batch($rqm, '[' . row($a) . ',' . row($b, owner => 'RQM') . ']')), 'refused SP007', 'a batch with our own owner\'s row is refused (attack 65)');
 is(receive($rqm, 'node_ryj', batch($rqm, '[' . row($a) . ',' . row($b, owner => 'Y56') . ']')), 'refused SP007', 'so is one with a third party\'s');
 is(what_rqm_has($rqm), $before, 'whole');
 is($rqm->sql("SELECT detail -> 'owners', times FROM spine.incident WHERE kind = 'forged_owner'"), '["RQM"]|2', 'and noted');
@@ -110,7 +110,7 @@ is($rqm->sql("SELECT count(*) FROM bump.visit WHERE record_id = '$b'"), 1, 'the 
 is(receive($rqm, 'node_ryj', batch($rqm, qq([{"relation": "bump.visit", "action": "withdraw", "record_id": "$ours"}]))), 'done', 'a withdrawal of our record');
 is($rqm->sql("SELECT count(*) FROM bump.visit WHERE record_id = '$ours'"), 1, 'withdraws nothing');
 
-# revisions: I8
+# revisions: I8, attack 70
 receive($rqm, 'node_ryj', batch($rqm, '[' . row($b, revision => 4, weight => 44) . ']'));
 is($rqm->sql("SELECT revision, weight FROM bump.visit WHERE record_id = '$b'"), '5|50', 'an older revision is ignored');
 receive($rqm, 'node_ryj', batch($rqm, '[' . row($b, revision => 6, weight => 66, audience => '["RQM:care", "Y56:reporting"]') . ']'));

@@ -113,7 +113,7 @@ $rqm->start;
 same_and_once('neighbour back');
 ok($ryj->wait_for("SELECT state = 'connected' AND lag_rows = 0 AND retry_at IS NULL FROM spine.links"), 'and its link that nothing waits');
 
-# A neighbour that hangs is given up after spine.courier_timeout, others are served meanwhile.
+# A neighbour that hangs is given up after spine.courier_timeout, others are served meanwhile (attack 63).
 $ryj->append_conf('postgresql.conf', 'spine.courier_timeout = 500ms');
 $ryj->reload;
 my $lock = $rqm->background_psql('spine');

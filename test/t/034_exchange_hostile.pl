@@ -1,4 +1,4 @@
-# A neighbour that does not keep to the protocol: it delays nobody else, is given up in time,
+# A neighbour that does not keep to the protocol (attack 63): it delays nobody else, is given up in time,
 # writes nothing into the log, and does not keep the courier from ending.
 use strict;
 use warnings;

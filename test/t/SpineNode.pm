@@ -45,6 +45,7 @@ sub new
 		"spine.databases = '" . DATABASE . "'",
 		'wal_level = replica',
 		'max_connections = 40',
+		'max_worker_processes = 16',
 		'restart_after_crash = on',
 		"timezone = 'Europe/London'");
 	push @conf, 'fsync = on' if $with{fsync};

@@ -1,4 +1,4 @@
-# An opened record closes when its time is over, in a session and in a cursor that is open. Takes
+# An opened record closes when its time is over, in a session and in a cursor that is open (attack 41). Takes
 # a minute, the least that spine.open_minutes can be.
 use strict;
 use warnings;
