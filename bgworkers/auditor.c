@@ -40,6 +40,9 @@
 #define AUDITOR_ROLE			"spine_owner"
 #define AUDITOR_IDLE_MS			2000	/* shorter than CREATE DATABASE and DROP DATABASE wait */
 #define AUDITOR_LOCK_TIMEOUT	"1s"
+#define AUDITOR_PATIENCE_MAX	2000	/* µs, see auditor_gather() */
+#define AUDITOR_SLOW_COMMIT		500 /* µs: not worth it below */
+#define AUDITOR_LOOKS			4
 #define AUDITOR_ENTRIES			"entries"	/* the batch, as queries call it */
 
 static const char *const log_query =
@@ -104,6 +107,8 @@ auditor_lock(void)
 				(errcode(ERRCODE_SPINE_NOT_SET_UP),
 				 errmsg("this database has no store")));
 	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, RelationRelationId, log, 1);
+	/* of session locks those of this method alone outlive an abort, and end with the process */
+	tag.locktag_lockmethodid = USER_LOCKMETHOD;
 	(void) LockAcquire(&tag, ExclusiveLock, true, false);
 	locked = true;
 }
@@ -422,6 +427,33 @@ auditor_turn(int *slots, int n)
 	auditor_write_singly(emergencies, nemergencies);
 }
 
+/*
+ * Those whose entries were just committed will have further ones in a moment. Where a
+ * commit takes long, a short wait for them saves them a whole one: else half of them
+ * would find the next commit under way. Waits less where that has gained nothing.
+ */
+static void
+auditor_gather(int expected, long commit_time)
+{
+	static long patience = AUDITOR_PATIENCE_MAX;
+	long		most = Min(commit_time / 4, AUDITOR_PATIENCE_MAX);
+	int			before = spine_audit_ready();
+	int			ready = before;
+
+	if (commit_time < AUDITOR_SLOW_COMMIT || before >= expected)
+		return;
+	patience = Max(Min(patience, most), most / 16);
+	for (int i = 0; i < AUDITOR_LOOKS && ready < expected; i++)
+	{
+		pg_usleep(patience / AUDITOR_LOOKS);
+		ready = spine_audit_ready();
+	}
+	if (2 * (ready - before) >= expected - before)
+		patience *= 2;
+	else
+		patience /= 2;
+}
+
 /* These must not depend on what a DBA sets for the database or for everybody. */
 static void
 auditor_settle(void)
@@ -439,6 +471,8 @@ spine_auditor_main(Datum database)
 {
 	bool		on_demand = MyBgworkerEntry->bgw_extra[0] == SPINE_WORKER_ON_DEMAND;
 	TimestampTz busy_at;
+	int			expected = 0;
+	long		commit_time = 0;
 	int		   *slots;
 
 	spine_worker_start();
@@ -459,13 +493,20 @@ spine_auditor_main(Datum database)
 		int			n;
 
 		spine_worker_turn();
+		if (expected > 1)
+			auditor_gather(expected, commit_time);
 		n = spine_audit_take(slots);
 		if (n > 0)
 		{
+			TimestampTz from = GetCurrentTimestamp();
+
 			auditor_turn(slots, n);
 			busy_at = GetCurrentTimestamp();
+			commit_time = busy_at - from;
+			expected = n + spine_audit_ready();
 			continue;
 		}
+		expected = 0;
 		if (on_demand)
 		{
 			long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),

@@ -170,7 +170,7 @@ cat > "$dir/agreement.json" <<END
 		"diagnosis", "medical_history", "family_history", "mother_finding", "care_contact", "care_activity",
 		"contact_assessment", "labour_delivery", "labour_activity", "baby", "neonatal_admission",
 		"neonatal_provisional_diagnosis", "neonatal_diagnosis", "baby_activity", "baby_assessment", "hospital_spell"],
-	"relationships": ["episode", "referral"]}]}
+	"relationships": ["episode", "referral"], "emergency": true}]}
 END
 step() { printf '  %-52s %6s ms\n' "$1" $(($(now_ms) - step_began)); }
 agreed="name = 'nwl-maternity' AND version = 1"
@@ -194,8 +194,8 @@ step "RYJ: published, in force at RYJ"
 wait_for RQM rqm_governor "SELECT in_force FROM spine.agreements WHERE $agreed" t
 step "RQM: in force at RQM"
 echo
-say "For care, of a woman to whom a Trust has a relationship (an episode, a referral): 22 of the 32 groups."
-say "Not shared: social circumstances, overseas charging, GP registration, staff and what is anonymous."
+say "For care, of a woman to whom a Trust has a relationship (an episode, a referral), or in an emergency: 22 of the 32 groups."
+say "Not shared: social circumstances, overseas charging, GP registration, staff and what is anonymous; items that are restricted."
 
 # ---- the women ----
 
@@ -492,6 +492,60 @@ table RQM rqm_governor "SELECT to_char(at, 'HH24:MI:SS') AS at, role_name, purpo
 	FROM spine.accesses ORDER BY access_id DESC LIMIT 4"
 [ "$(on RQM rqm_governor -c "SELECT count(*) FROM spine.accesses WHERE 'RYJ' = ANY (owners) AND role_name = 'rqm_midwife'")" -ge 3 ] ||
 	fail "the openings are not in the access log"
+
+# ---- what people decide ----
+
+heading "A dissent, an emergency, and who answers for them"
+
+# at RQM: what of RYJ's her midwife sees once she has opened the record, or the error's code
+sees() {
+	on RQM rqm_midwife -c "SELECT spine.$1" -c "SELECT count(*) FROM spine.timeline('$nhs') WHERE owner = 'RYJ'" 2>&1 | tail -n 1
+}
+opens="open_record('$nhs', 'care', 'Her clinic')"
+of_her=$(printf '%s' "$foreign" | sed "s/'%s'/'RYJ'/; s/WHERE owner = 'RYJ'/WHERE owner = 'RYJ' AND patient_id = spine.patient_id('$nhs')/g")
+rows_of_her() { on RQM postgres -c "$of_her"; }
+all_of_hers=$(sees "$opens")
+[ "$all_of_hers" -gt 0 ] || fail "RQM's midwife sees nothing of RYJ's before the dissent"
+before=$(on RYJ postgres -c "SELECT clock_timestamp()")
+dissent=$(on RYJ ryj_midwife -c "SELECT spine.record_dissent('$nhs', 'care', 'RQM', 'She does not want Chelsea to read on')")
+while [ "$(rows_of_her)" != 0 ]; do sleep 0.02; done
+printf '  %-64s %8s ms\n' "dissent recorded at RYJ to none of her $all_of_hers records left at RQM" "$(since "$before" "$(on RYJ postgres -c "SELECT clock_timestamp()")")"
+is "her record cannot be opened at RQM: SP006" "$(refused RQM rqm_midwife "SELECT spine.$opens")" SP006
+
+before=$(on RQM postgres -c "SELECT clock_timestamp()")
+on RQM rqm_midwife > "$dir/broke" <<SQL
+SELECT spine.break_glass('$nhs', 'Eclampsia in A&E, no notes with her') \g /dev/null
+DO \$look\$
+DECLARE
+	began timestamptz := clock_timestamp();
+BEGIN
+	WHILE (SELECT count(*) FROM spine.timeline('$nhs') WHERE owner = 'RYJ') < $all_of_hers LOOP
+		IF clock_timestamp() > began + interval '1 minute' THEN RAISE 'her record has not come'; END IF;
+	END LOOP;
+END
+\$look\$;
+SELECT clock_timestamp();
+SQL
+printf '  %-64s %8s ms\n' "glass broken at RQM to all $all_of_hers of them there, against the dissent" "$(since "$before" "$(cat "$dir/broke")")"
+is "a colleague who has not broken it sees none: SP006" "$(refused RQM rqm_midwife "SELECT spine.$opens")" SP006
+wait_for RYJ ryj_governor "SELECT count(*) FROM spine.review WHERE state = 'open'" 1
+is "RYJ's governor reviews it, and closes it" \
+	"$(on RYJ ryj_governor -c "SELECT spine.close_review(relationship_id, 'appropriate', 'Checked with A&E') FROM spine.review" -c "SELECT state FROM spine.review" | tail -n 1)" closed
+is "withdrawn, the dissent stands no longer in the way" "$(on RYJ ryj_midwife -c "SELECT spine.withdraw_dissent('$dissent')" > /dev/null
+	while [ "$(rows_of_her)" = 0 ]; do sleep 0.02; done; sees "$opens")" "$all_of_hers"
+echo
+say "Why may RQM's midwife read her booking at RYJ? RQM's governor asks:"
+echo
+table RQM rqm_governor "SELECT step, left(question, 58) AS question, left(answer, 56) AS answer, holds
+	FROM spine.explain_access('$(on RQM postgres -c "SELECT record_id FROM maternity.booking WHERE owner = 'RYJ' AND patient_id = spine.patient_id('$nhs') LIMIT 1")', 'rqm_midwife')"
+echo
+say "What left RYJ, by clause:"
+echo
+table RYJ ryj_governor "SELECT day, node, agreement || ' v' || version || ' clause ' || clause AS clause, sum(sent) AS sent, sum(withdrawn) AS withdrawn
+	FROM spine.disclosures WHERE agreement IS NOT NULL GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+is "the access log's chain is whole at both" "$(on RYJ ryj_governor -c "SELECT count(*) FROM spine.verify_access_log()")$(on RQM rqm_governor -c "SELECT count(*) FROM spine.verify_access_log()")" 00
+is "RYJ's governor knows who at RQM opened its patients' records" \
+	"$(on RYJ ryj_governor -c "SELECT count(*) > 0 FROM spine.accesses WHERE organisation = 'RQM'")" t
 
 # ---- the end ----
 

@@ -320,7 +320,7 @@ BEGIN
 								WHERE h.patient_id = ANY (e.linked) AND e.audience @> ARRAY[h.owner || ':care']) END AS speaks_for
 		  FROM emergency e
 	)
-	SELECT c.relationship_id, c.patient_id, c.organisation, c.reason, c.since, c.until, NULL::name, NULL::text,
+	SELECT c.relationship_id, c.patient_id, c.organisation, c.reason, c.since, c.until, w.role_name, w.user_name,
 		   CASE WHEN v.at IS NOT NULL THEN 'closed' WHEN x.since IS NOT NULL THEN 'explained' ELSE 'open' END,
 		   x.kind, x.since, v.outcome, v.note, v.owner, v.at, c.speaks_for, c.audience
 	  FROM concerned c
@@ -338,6 +338,15 @@ BEGIN
 		   -- by one whom it concerns, as far as this node knows
 		   AND (e.owner = c.organisation OR c.audience @> ARRAY[e.owner || ':care'])
 		 ORDER BY e.at, e.event_id LIMIT 1) v ON true
+	  LEFT JOIN LATERAL (
+		-- the entry that was written with it, one emergency a transaction: here, or as the reader's node has told it
+		SELECT e.role_name, e.user_name
+		  FROM (SELECT a.at, a.role_name, a.user_name FROM spine.access_log a
+				 WHERE a.kind = 'emergency' AND a.patient_id = c.patient_id AND a.organisation = c.organisation AND a.at >= c.since
+				UNION ALL
+				SELECT n.at, n.role_name, n.user_name FROM spine.access_notice n
+				 WHERE n.how @> '{emergency}' AND n.patient_id = c.patient_id AND n.organisation = c.organisation AND n.at >= c.since) e
+		 ORDER BY e.at LIMIT 1) w ON true
 	 WHERE c.speaks_for IS NOT NULL
 	 ORDER BY c.since, c.relationship_id;
 END

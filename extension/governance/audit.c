@@ -597,6 +597,22 @@ spine_audit_most(void)
 	return audit->nslots;
 }
 
+/* How many entries of this database are ready. */
+int
+spine_audit_ready(void)
+{
+	int			n = 0;
+	int			index;
+
+	LWLockAcquire(audit->lock, LW_SHARED);
+	index = audit_find_database(MyDatabaseId, false);
+	for (int i = 0; i < audit->nslots; i++)
+		if (audit->slots[i].state == SLOT_READY && audit->slots[i].database == index)
+			n++;
+	LWLockRelease(audit->lock);
+	return n;
+}
+
 static int
 compare_turns(const void *a, const void *b)
 {

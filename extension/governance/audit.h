@@ -100,6 +100,7 @@ extern void spine_audit_attach(void);
 /* Takes the entries that are ready, oldest first; returns how many. */
 extern int	spine_audit_take(int *slots);
 extern int	spine_audit_most(void);
+extern int	spine_audit_ready(void);
 extern const SpineAuditEntry *spine_audit_entry(int slot);
 
 /* Tells those who wait for these entries, and lets go of the slots. */

@@ -400,7 +400,10 @@ spine_caller_get(void)
 const SpineCaller *
 spine_caller_latest(Oid role)
 {
-	CallerEntry *entry = callers != NULL ? hash_search(callers, &role, HASH_FIND, NULL) : NULL;
+	CallerEntry *entry = latest;
+
+	if (OidIsValid(role))
+		entry = callers != NULL ? hash_search(callers, &role, HASH_FIND, NULL) : NULL;
 
 	return entry != NULL && entry->context != NULL ? &entry->caller : NULL;
 }

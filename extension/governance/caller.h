@@ -40,8 +40,9 @@ typedef struct SpineCaller
 extern const SpineCaller *spine_caller_get(void);
 
 /*
- * What was last known of this role, without a look at the tables: for a transaction
- * that is being rolled back. NULL when nothing is.
+ * What was last known of this role, or of whoever was asked about last (InvalidOid),
+ * without a look at the tables: for a transaction that is being rolled back. NULL when
+ * nothing is.
  */
 extern const SpineCaller *spine_caller_latest(Oid role);
 

@@ -413,6 +413,7 @@ static Showing *
 showing_add(QueryDesc *query, uint64 rows)
 {
 	Showing    *showing = query != NULL ? showing_find(query) : NULL;
+	const SpineCaller *caller = spine_caller_latest(InvalidOid);
 
 	if (showing == NULL)
 	{
@@ -427,7 +428,8 @@ showing_add(QueryDesc *query, uint64 rows)
 		showing->subid = GetCurrentSubTransactionId();
 		dlist_push_tail(&showings, &showing->node);
 	}
-	showing->role = GetOuterUserId();
+	/* not the present role: a function may have set and reset it */
+	showing->role = caller != NULL ? caller->role : GetOuterUserId();
 	showing->rows += rows;
 	if (query != NULL && showing->statement == NULL && showing->rows >= spine_export_rows)
 		showing->statement = statement_text("", query->sourceText, query->plannedstmt->stmt_location,

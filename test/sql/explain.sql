@@ -61,13 +61,14 @@ CREATE FUNCTION really(role name, record uuid, patient uuid) RETURNS text LANGUA
 				WHEN seen(role, record, patient, 'care') IS NOT NULL OR seen(role, record, patient, 'emergency') IS NOT NULL THEN 'would be visible once opened'
 				ELSE 'not visible' END
 $$;
--- the items that the last row says are left out are those that are not seen, of those that are there
-CREATE FUNCTION items_told(record uuid, role name) RETURNS text LANGUAGE sql AS $$
-	SELECT string_agg(k, ' ' ORDER BY k)
-	  FROM told(record, role) t,
-		   unnest(ARRAY['antenatal_booking_date', 'edd_agreed', 'pregnancy_id', 'complex_social_factors_indicator', 'previous_caesareans', 'mother_local_id', 'record_id']) k
-	 WHERE t.question LIKE 'Then does%' AND t.holds
-	   AND k <> ALL (regexp_split_to_array(coalesce(substring(t.detail FROM 'Left out: ([a-z0-9_, ]+)'), ''), ', '))
+-- the verdict, and of the items that are there those that it does not say are left out
+CREATE FUNCTION told_of(record uuid, role name, OUT verdict text, OUT items text) LANGUAGE sql AS $$
+	SELECT t.answer,
+		   CASE WHEN t.holds THEN (SELECT string_agg(k, ' ' ORDER BY k)
+			  FROM unnest(ARRAY['antenatal_booking_date', 'edd_agreed', 'pregnancy_id', 'complex_social_factors_indicator', 'previous_caesareans', 'mother_local_id', 'record_id']) k
+			 WHERE k <> ALL (regexp_split_to_array(coalesce(substring(t.detail FROM 'Left out: ([a-z0-9_, ]+)'), ''), ', '))) END
+	  FROM told(record, role) t
+	 ORDER BY t.step DESC LIMIT 1
 $$;
 CREATE FUNCTION items_seen(role name, record uuid, patient uuid) RETURNS text LANGUAGE sql AS $$
 	SELECT coalesce(seen(role, record, patient, 'nothing'), seen(role, record, patient, 'care'), seen(role, record, patient, 'emergency'))
@@ -205,7 +206,7 @@ GRANT SELECT ON clause_case, relationship_case, dissent_case TO PUBLIC;
 
 CREATE FUNCTION compare(record uuid, patient uuid) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-	c record; r record; d record; who text; said text; is_so text;
+	c record; r record; d record; who text; said record; is_so text; are_so text;
 BEGIN
 	FOR c IN SELECT * FROM clause_case ORDER BY n LOOP
 		PERFORM as_role(format('explain_%s_governor', g), q)
@@ -226,12 +227,13 @@ BEGIN
 				FOREACH who IN ARRAY ARRAY['explain_rqm_clinician', 'explain_both', 'explain_rqm_analyst', 'explain_ryj_clinician'] LOOP
 					-- each two of the three meet
 					CONTINUE WHEN (c.n + r.n + d.n + length(who)) % CASE who WHEN 'explain_rqm_clinician' THEN 5 ELSE 15 END <> 0;
-					said := verdict(record, who);
+					said := told_of(record, who);
 					is_so := really(who, record, patient);
-					INSERT INTO cell VALUES (said);
-					IF said <> is_so OR items_told(record, who) IS DISTINCT FROM items_seen(who, record, patient) THEN
+					are_so := items_seen(who, record, patient);
+					INSERT INTO cell VALUES (said.verdict);
+					IF said.verdict <> is_so OR said.items IS DISTINCT FROM are_so THEN
 						INSERT INTO difference VALUES (c.clause, r.kinds, r.ago, concat_ws(' ', d.purpose, d.organisation, d.ended), who,
-							said || ': ' || coalesce(items_told(record, who), '-'), is_so || ': ' || coalesce(items_seen(who, record, patient), '-'));
+							said.verdict || ': ' || coalesce(said.items, '-'), is_so || ': ' || coalesce(are_so, '-'));
 					END IF;
 				END LOOP;
 			END LOOP;

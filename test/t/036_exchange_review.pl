@@ -56,8 +56,20 @@ ask($reader, "SELECT spine.break_glass('$unknown', 'Somebody else bleeds.')");
 ok(defined $rqm->wait_for('SELECT count(*) FROM maternity.booking', 1), 'her record comes');
 is(ask($reader, 'SELECT antenatal_booking_date FROM maternity_2_0.booking'), "2026-01-05\n", 'and is seen');
 ok(defined $ryj->wait_for("SELECT count(*) FROM spine.relationship WHERE kind = 'emergency'", 2), 'the owner is told');
-is($ryj->sql_as('ryj_governor', 'SELECT organisation, reason, state FROM spine.review'), 'RQM|She bleeds.|open', 'its governor has it to review, and not that of somebody whom nobody knows here');
-is($rqm->sql_as('rqm_governor', 'SELECT reason, state FROM spine.review'), "She bleeds.|open\nSomebody else bleeds.|open", 'the reader\'s governor has both');
+ok(defined $ryj->wait_for('SELECT count(*) > 0 FROM spine.access_notice'), 'and by whom it was');
+is($ryj->sql_as('ryj_governor', 'SELECT organisation, role_name, reason, state FROM spine.review'), 'RQM|rqm_clinician|She bleeds.|open', 'its governor has it to review, and not that of somebody whom nobody knows here');
+is($rqm->sql_as('rqm_governor', 'SELECT role_name, reason, state FROM spine.review'), "rqm_clinician|She bleeds.|open\nrqm_clinician|Somebody else bleeds.|open", 'the reader\'s governor has both');
+
+# the use stands, whatever becomes of the transaction
+
+ask($reader, "BEGIN; SELECT spine.break_glass('$nhs', 'Taken back.')");
+ask($reader, 'ROLLBACK');
+ask($reader, "BEGIN READ ONLY; SELECT spine.break_glass('$nhs', 'Only looked.')");
+is(ask($reader, 'SELECT antenatal_booking_date FROM maternity_2_0.booking'), "2026-01-05\n", 'also a transaction that only reads breaks the glass');
+ask($reader, 'COMMIT');
+is($rqm->sql_as('rqm_governor', "SELECT reason, state FROM spine.review WHERE reason IN ('Taken back.', 'Only looked.') ORDER BY 1"), "Only looked.|open\nTaken back.|open",
+	'a use is to be reviewed though its transaction was rolled back, or could write nothing');
+ok(defined $ryj->wait_for("SELECT count(*) FROM spine.relationship WHERE reason IN ('Taken back.', 'Only looked.')", 2), 'at the other Trust too');
 
 # explained at both ends
 
@@ -81,6 +93,6 @@ is($rqm->sql_as('rqm_governor', "SELECT state, outcome, note, closed_by FROM spi
 is($rqm->refused('rqm_governor', "SELECT spine.close_review('$hers', 'unclear', 'x')"), '55000', 'for good');
 $rqm->sql_as('rqm_governor', "SELECT spine.close_review('$others', 'inappropriate', 'Nobody knows why.')");
 ok(defined $ryj->wait_for('SELECT count(*) FROM spine.review_event', 2), 'what the reader\'s side closes comes here');
-is($ryj->sql_as('ryj_governor', 'SELECT count(*) FROM spine.review'), 1, 'where it concerns nobody');
+is($ryj->sql_as('ryj_governor', "SELECT count(*) FROM spine.review WHERE relationship_id = '$others'"), 0, 'where it concerns nobody');
 
 done_testing();
