@@ -323,7 +323,7 @@ BEGIN
 			 CROSS JOIN LATERAL (SELECT '' UNION ALL SELECT '/' || u FROM unnest(h.scope) u WHERE NOT starts_with(u, 'm')) AS s (said)
 			 ORDER BY 1);
 	END IF;
-	-- what a baby's record says of the mother follows hers too
+	-- what a baby's record says of the mother: the same clause must hold for her
 	RETURN ARRAY(
 		SELECT DISTINCT (h.to_organisation || ':' || h.purpose || s.said) COLLATE "C"
 		  FROM spine.rules_that_hold(audience.owner, audience.dataset, audience.data_group, linked) h
@@ -331,7 +331,8 @@ BEGIN
 			SELECT '' UNION ALL SELECT '/' || u FROM unnest(h.scope) u
 					   WHERE NOT starts_with(u, 'm')
 						  OR EXISTS (SELECT FROM spine.rules_that_hold(audience.owner, audience.dataset, audience.data_group, mothers) m
-									  WHERE m.to_organisation = h.to_organisation AND m.purpose = h.purpose AND m.scope @> ARRAY[u])) AS s (said)
+									  WHERE m.to_organisation = h.to_organisation AND m.purpose = h.purpose
+										AND m.agreement = h.agreement AND m.version = h.version AND m.clause = h.clause)) AS s (said)
 		 ORDER BY 1);
 END
 $fn$;

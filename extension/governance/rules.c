@@ -18,7 +18,9 @@
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+#include "utils/xid8.h"
 
 #include "compat.h"
 #include "governance.h"
@@ -44,9 +46,18 @@ typedef struct RuleEntry
 	Rule	   *rules;
 } RuleEntry;
 
+/* a change of the rules that some snapshot in use may not see */
+typedef struct Change
+{
+	struct Change *next;
+	TransactionId changed_by;
+} Change;
+
 typedef struct SettlingEntry
 {
 	char		key[KEY_LEN];	/* OWNER>DATASET.GROUP */
+	bool		in_pieces;		/* spine.reaudience_task has it */
+	Change	   *changes;
 } SettlingEntry;
 
 typedef struct GroupEntry
@@ -152,6 +163,20 @@ ask(const char *query)
 		elog(ERROR, "governance look-up failed");
 }
 
+static SettlingEntry *
+settling_enter(HTAB *table, const char *key)
+{
+	bool		known;
+	SettlingEntry *entry = hash_search(table, key, HASH_ENTER, &known);
+
+	if (!known)
+	{
+		entry->in_pieces = false;
+		entry->changes = NULL;
+	}
+	return entry;
+}
+
 /* The rules for organisations hosted here, and what else changes with them. */
 static void
 rules_load(void)
@@ -219,7 +244,26 @@ rules_load(void)
 			char	   *key = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
 
 			if (strlen(key) < KEY_LEN)
-				(void) hash_search(found_settling, key, HASH_ENTER, NULL);
+				settling_enter(found_settling, key)->in_pieces = true;
+		}
+		/* they come with a change of the rules and are kept until every snapshot sees it; nobody need be told that they go */
+		ask("SELECT u.owner || '>' || u.dataset || '.' || u.data_group, u.changed_by FROM spine.unsettled u WHERE u.owner IS NOT NULL");
+		for (uint64 i = 0; i < SPI_processed; i++)
+		{
+			HeapTuple	row = SPI_tuptable->vals[i];
+			char	   *key = SPI_getvalue(row, SPI_tuptable->tupdesc, 1);
+			bool		isnull;
+			Datum		changed_by = SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &isnull);
+			SettlingEntry *entry;
+			Change	   *change;
+
+			if (strlen(key) >= KEY_LEN)
+				continue;
+			entry = settling_enter(found_settling, key);
+			change = MemoryContextAlloc(fresh, sizeof(Change));
+			change->changed_by = XidFromFullTransactionId(DatumGetFullTransactionId(changed_by));
+			change->next = entry->changes;
+			entry->changes = change;
 		}
 		only_in = lookup.only_in;
 		spine_lookup_end(&lookup);
@@ -321,11 +365,24 @@ bool
 spine_rules_are_settling(const char *owner, int owner_length, const char *group, int group_length)
 {
 	char		key[KEY_LEN];
+	SettlingEntry *entry;
 
 	rules_load();
-	return hash_get_num_entries(settling) > 0 &&
-		key_make(key, owner, owner_length, NULL, group, group_length) &&
-		hash_search(settling, key, HASH_FIND, NULL) != NULL;
+	if (hash_get_num_entries(settling) == 0 || !key_make(key, owner, owner_length, NULL, group, group_length))
+		return false;
+	entry = hash_search(settling, key, HASH_FIND, NULL);
+	if (entry == NULL)
+		return false;
+	if (entry->in_pieces)
+		return true;
+	/* a cursor that was open before the change reads the audiences of before */
+	for (Change *change = entry->changes; change != NULL; change = change->next)
+	{
+		if (!ActiveSnapshotSet() || TransactionIdIsCurrentTransactionId(change->changed_by) ||
+			XidInMVCCSnapshot(change->changed_by, GetActiveSnapshot()))
+			return true;
+	}
+	return false;
 }
 
 ArrayType  *

@@ -42,7 +42,10 @@ extern bool spine_scope_shows(const SpineScope *scope, const SpineItem *item);
 extern bool spine_rules_hold(const char *owner, int owner_length, const char *to,
 							 const char *group, int group_length, bool emergency, SpineScope *scope);
 
-/* Are the audiences of this owner's records in this group being computed anew? */
+/*
+ * Are the audiences of this owner's records in this group being computed anew, or has
+ * the query in progress a snapshot that shows those of before the rules changed?
+ */
 extern bool spine_rules_are_settling(const char *owner, int owner_length, const char *group, int group_length);
 
 /* What spine.audience() says now, as committed now. Good until it is asked again. */
