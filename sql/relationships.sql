@@ -3,6 +3,7 @@
 CREATE FUNCTION spine.refer(nhs_number spine.nhs_number, to_organisation text, reason text) RETURNS uuid
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan
 	SET jit = off
 	AS $fn$
 DECLARE
