@@ -246,7 +246,8 @@ rules_load(void)
 			if (strlen(key) < KEY_LEN)
 				settling_enter(found_settling, key)->in_pieces = true;
 		}
-		/* they come with a change of the rules and are kept until every snapshot sees it; nobody need be told that they go */
+
+		/* kept until every snapshot sees the change; nobody need be told when they go */
 		ask("SELECT u.owner || '>' || u.dataset || '.' || u.data_group, u.changed_by FROM spine.unsettled u WHERE u.owner IS NOT NULL");
 		for (uint64 i = 0; i < SPI_processed; i++)
 		{
