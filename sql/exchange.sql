@@ -114,7 +114,7 @@ CREATE FUNCTION spine.withheld_from(audience text[], organisations text[], data_
 	AS 'MODULE_PATHNAME', 'spine_withheld_from';
 ALTER FUNCTION spine.withheld_from(text[], text[], text) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.withheld_from(text[], text[], text) FROM PUBLIC;
-COMMENT ON FUNCTION spine.withheld_from(text[], text[], text) IS 'The columns of a row of a data group (DATASET.GROUP) with this audience that none of the organisations may have.';
+COMMENT ON FUNCTION spine.withheld_from(text[], text[], text) IS 'The columns of a row of a data group (DATASET.GROUP) with this audience that none of the organisations may have, those of the envelope that are made of such items among them.';
 
 CREATE FUNCTION spine.organisations_of(node text) RETURNS text[]
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -348,7 +348,10 @@ BEGIN
 		'array_agg(t.%2$I), %3$s FROM %4$s t CROSS JOIN LATERAL (SELECT %5$s AS audience) a '
 		'WHERE t.%2$I = ANY ($2) AND t.owner = ANY ($3) AND spine.audience_names(a.audience, $4)',
 		-- what no clause gives the neighbour stays here; a document keeps its nulls: its digest is taken over them
-		CASE WHEN the_table.is_group THEN 'jsonb_strip_nulls(to_jsonb(t)) - spine.withheld_from(a.audience, $4, $1)' ELSE 'to_jsonb(t)' END,
+		-- its own number of a record may be made of items: then the record's id stands for it
+		CASE WHEN the_table.is_group
+			 THEN 'jsonb_build_object(''local_record_id'', t.record_id) || (jsonb_strip_nulls(to_jsonb(t)) - spine.withheld_from(a.audience, $4, $1))'
+			 ELSE 'to_jsonb(t)' END,
 		the_table.id_column,
 		CASE WHEN the_table.is_group
 			 THEN 'array_agg(DISTINCT t.patient_id), array_agg(DISTINCT t.episode_id)'

@@ -1181,6 +1181,33 @@ $fn$;
 COMMENT ON FUNCTION spine.extend_group_table(text, jsonb) IS
 	'Gives the table of a data group the columns that a further version needs.';
 
+CREATE FUNCTION spine.shown_with(dataset text, data_group jsonb, items text[], the_column text) RETURNS text
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+	SELECT coalesce('CASE WHEN ' || string_agg(format('spine.permits(t.owner, t.audience, t.patient_id, %L)',
+													  format('%s.%s:%s', dataset, data_group ->> 'name', spine.item_column(i))),
+											   ' AND ' ORDER BY spine.item_column(i))
+					|| format(' THEN t.%I END', the_column),
+					format('t.%I', the_column))
+	  FROM jsonb_array_elements(data_group -> 'items') AS i
+	 WHERE i ->> 'name' = ANY (items)
+	$fn$;
+COMMENT ON FUNCTION spine.shown_with(text, jsonb, text[], text) IS
+	'A column of the envelope that is made of these items, as a view shows it: only together with all of them.';
+
+CREATE FUNCTION spine.key_items(data_group jsonb) RETURNS text[]
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$ SELECT ARRAY(SELECT k FROM jsonb_array_elements_text(data_group -> 'key') AS k) $fn$;
+COMMENT ON FUNCTION spine.key_items(jsonb) IS 'The items that make local_record_id.';
+
+CREATE FUNCTION spine.event_items(data_group jsonb) RETURNS text[]
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$ SELECT ARRAY(SELECT e #>> '{}' FROM jsonb_path_query(data_group, '$.event[*].*') AS e) $fn$;
+COMMENT ON FUNCTION spine.event_items(jsonb) IS 'The items that make event_at.';
+
 CREATE FUNCTION spine.make_group_view(dataset text, version text, data_group jsonb) RETURNS void
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
@@ -1191,9 +1218,11 @@ DECLARE
 	arguments text := format('%L, %L, %L', dataset, version, name);
 BEGIN
 	EXECUTE concat(
-		'CREATE VIEW ', relation, ' AS SELECT t.record_id, t.owner, t.source_system, t.local_record_id, ',
+		'CREATE VIEW ', relation, ' AS SELECT t.record_id, t.owner, t.source_system, ',
+		spine.shown_with(dataset, data_group, spine.key_items(data_group), 'local_record_id'), ' AS local_record_id, ',
 		'NULL::spine.nhs_number AS nhs_number, NULL::text AS local_patient_id, NULL::text AS local_episode_id, ',
-		't.patient_id, t.episode_id, t.event_at, t.received_at, t.revision',
+		't.patient_id, t.episode_id, ',
+		spine.shown_with(dataset, data_group, spine.event_items(data_group), 'event_at'), ' AS event_at, t.received_at, t.revision',
 		-- an item of another owner's row as far as a clause shows it
 		(SELECT string_agg(format(', CASE WHEN spine.permits(t.owner, t.audience, t.patient_id, %L) THEN t.%I END AS %I',
 								  format('%s.%s:%s', dataset, name, spine.item_column(i.body)),
@@ -1273,7 +1302,7 @@ BEGIN
 	WITH d AS MATERIALIZED (
 		SELECT name, definition, string_to_array(version, '.')::integer[] AS version FROM spine.dataset
 	), g AS MATERIALIZED (
-		SELECT DISTINCT ON (d.name, m.name) d.name AS dataset, m.name AS data_group, m.body ->> 'title' AS title, m.n
+		SELECT DISTINCT ON (d.name, m.name) d.name AS dataset, m.name AS data_group, m.body ->> 'title' AS title, m.n, m.body
 		  FROM d, spine.definition_members(d.definition -> 'groups', '') AS m
 		 ORDER BY d.name, m.name, d.version DESC
 	), c AS MATERIALIZED (
@@ -1286,9 +1315,9 @@ BEGIN
 	)
 	SELECT string_agg(format(
 			'SELECT %L::text AS dataset, t.dataset_version AS version, %L::text AS data_group, %L::text AS title, '
-			't.record_id, t.owner, t.source_system, t.patient_id, t.episode_id, t.event_at, t.received_at, t.revision, '
+			't.record_id, t.owner, t.source_system, t.patient_id, t.episode_id, %s AS event_at, t.received_at, t.revision, '
 			'spine.record_items(t.*, %L::text[], spine.withheld(t.owner, t.audience, t.patient_id, %L))%s AS data FROM %I.%I AS t',
-			g.dataset, g.data_group, g.title,
+			g.dataset, g.data_group, g.title, spine.shown_with(g.dataset, g.body, spine.event_items(g.body), 'event_at'),
 			spine.envelope_names() || ARRAY(SELECT c.column_name FROM c WHERE c.dataset = g.dataset AND c.group_name = g.data_group),
 			g.dataset || '.' || g.data_group,
 			(SELECT string_agg(format(' || jsonb_strip_nulls(jsonb_build_object(%L, CASE WHEN spine.permits(t.owner, t.audience, t.patient_id, %L) THEN t.%I END))',
@@ -1428,6 +1457,7 @@ BEGIN
 		'spine.shipped_datasets()', 'spine.json_object(jsonb)', 'spine.json_list(jsonb)', 'spine.json_text(jsonb)',
 		'spine.definition_members(jsonb, text)', 'spine.definition_items(jsonb)', 'spine.definition_rules(jsonb)',
 		'spine.item_column(jsonb)', 'spine.item_mark(jsonb)', 'spine.view_schema(text, text)',
+		'spine.shown_with(text, jsonb, text[], text)', 'spine.key_items(jsonb)', 'spine.event_items(jsonb)',
 		'spine.item_type(text)', 'spine.envelope_names()', 'spine.json_fault(jsonb, text)',
 		'spine.shape_faults(jsonb, text, jsonb)', 'spine.one_or_list(text, jsonb)', 'spine.head_faults(jsonb)', 'spine.list_faults(jsonb)',
 		'spine.group_faults(jsonb)', 'spine.item_faults(jsonb)', 'spine.day_number(text)',

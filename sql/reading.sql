@@ -72,17 +72,20 @@ CREATE FUNCTION spine.record_items(of_row record, hidden text[], withheld text[]
 COMMENT ON FUNCTION spine.record_items(record, text[], text[]) IS
 	'The columns of a row that are not NULL as an object, but for those hidden (the same of every row of a table) and those withheld.';
 
-CREATE FUNCTION spine.group_marks(data_group text) RETURNS TABLE (mark text, column_name text)
+CREATE FUNCTION spine.group_marks(data_group text) RETURNS TABLE (mark text, column_name text, of_key boolean, of_event boolean)
 	LANGUAGE sql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 	AS $fn$
-	SELECT spine.item_mark(i.body), spine.item_column(i.body)
-	  FROM spine.newest_groups() g
-	 CROSS JOIN LATERAL jsonb_array_elements(g.items) AS i (body)
-	 WHERE g.dataset || '.' || g.data_group = group_marks.data_group
+	SELECT (array_agg(spine.item_mark(i) ORDER BY string_to_array(d.version, '.')::integer[] DESC))[1], spine.item_column(i),
+		   bool_or(i ->> 'name' = ANY (spine.key_items(g))), bool_or(i ->> 'name' = ANY (spine.event_items(g)))
+	  FROM spine.dataset d
+	 CROSS JOIN LATERAL jsonb_array_elements(d.definition -> 'groups') AS g
+	 CROSS JOIN LATERAL jsonb_array_elements(g -> 'items') AS i
+	 WHERE d.name || '.' || (g ->> 'name') = group_marks.data_group
+	 GROUP BY spine.item_column(i)
 	$fn$;
 COMMENT ON FUNCTION spine.group_marks(text) IS
-	'The items of a data group (DATASET.GROUP) by column, each with its mark: a, c, i or r for the class, behind m for what a baby''s record says about the mother.';
+	'The items of a data group (DATASET.GROUP) by column, each with its mark: a, c, i or r for the class, behind m for what a baby''s record says about the mother, as the newest version has it; and whether local_record_id or event_at is made of it.';
 
 CREATE FUNCTION spine.open_record(nhs_number spine.nhs_number, purpose text DEFAULT 'care', reason text DEFAULT NULL,
 								  for_transaction boolean DEFAULT false) RETURNS timestamptz

@@ -247,10 +247,7 @@ rules_load(void)
 				settling_enter(found_settling, key)->in_pieces = true;
 		}
 
-		/*
-		 * they come with a change of the rules and are kept until every snapshot sees it; nobody
-		 * need be told that they go
-		 */
+		/* kept until every snapshot sees the change; nobody need be told when they go */
 		ask("SELECT u.owner || '>' || u.dataset || '.' || u.data_group, u.changed_by FROM spine.unsettled u WHERE u.owner IS NOT NULL");
 		for (uint64 i = 0; i < SPI_processed; i++)
 		{
@@ -293,7 +290,7 @@ single_add(SpineScope *scope, bool about_mother, const char *column, int length)
 	else
 		scope->singles = repalloc(scope->singles, sizeof(SpineItem) * (scope->nsingles + 1));
 	single = &scope->singles[scope->nsingles++];
-	single->letter = '\0';
+	memset(single, 0, sizeof(SpineItem));
 	single->about_mother = about_mother;
 	single->column = column;
 	single->column_length = length;
@@ -475,7 +472,7 @@ group_load(const char *group, int group_length)
 
 	spine_lookup_begin(&lookup);
 	arg = PointerGetDatum(cstring_to_text_with_len(group, group_length));
-	if (SPI_execute_with_args("SELECT i.mark, i.column_name FROM spine.group_marks($1) i", 1, &type, &arg, NULL,
+	if (SPI_execute_with_args("SELECT i.mark, i.column_name, i.of_key, i.of_event FROM spine.group_marks($1) i", 1, &type, &arg, NULL,
 							  true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "governance look-up failed");
 	n = (int) SPI_processed;
@@ -489,9 +486,12 @@ group_load(const char *group, int group_length)
 	for (int i = 0; i < n; i++)
 	{
 		char	   *mark = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+		bool		isnull;
 
 		found[i].about_mother = *mark == 'm';
 		found[i].letter = mark[strlen(mark) - 1];
+		found[i].of_key = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 3, &isnull));
+		found[i].of_event = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 4, &isnull));
 		found[i].column = MemoryContextStrdup(rules_context, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2));
 		found[i].column_length = (int) strlen(found[i].column);
 	}

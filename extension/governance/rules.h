@@ -17,6 +17,8 @@ typedef struct SpineItem
 {
 	char		letter;			/* a, c, i or r: the class */
 	bool		about_mother;	/* in a baby's record */
+	bool		of_key;			/* local_record_id is made of it */
+	bool		of_event;		/* event_at is */
 	const char *column;
 	int			column_length;
 } SpineItem;

@@ -307,14 +307,24 @@ spine_permits(PG_FUNCTION_ARGS)
 static Datum
 columns_not(const SpineItem *items, int nitems, const bool *shown)
 {
-	Datum	   *columns = palloc(sizeof(Datum) * Max(nitems, 1));
+	Datum	   *columns = palloc(sizeof(Datum) * (nitems + 2));
 	int			n = 0;
+	bool		key = false;
+	bool		event = false;
 
 	for (int i = 0; i < nitems; i++)
 	{
-		if (!shown[i])
-			columns[n++] = PointerGetDatum(cstring_to_text_with_len(items[i].column, items[i].column_length));
+		if (shown[i])
+			continue;
+		columns[n++] = PointerGetDatum(cstring_to_text_with_len(items[i].column, items[i].column_length));
+		key |= items[i].of_key;
+		event |= items[i].of_event;
 	}
+	/* what is made of an item would tell it */
+	if (key)
+		columns[n++] = CStringGetTextDatum("local_record_id");
+	if (event)
+		columns[n++] = CStringGetTextDatum("event_at");
 	return PointerGetDatum(construct_array(columns, n, TEXTOID, -1, false, TYPALIGN_INT));
 }
 

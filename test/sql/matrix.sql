@@ -237,11 +237,11 @@ CREATE TABLE m.whole AS
 	  FROM m.role r CROSS JOIN m.asked i
 	 CROSS JOIN LATERAL (SELECT jsonb_agg(t) AS t FROM m.ask(r.name, format('SELECT * FROM spine.timeline(%L)', i.nhs_number)) t) t
 	 CROSS JOIN LATERAL m.ask(r.name, format('SELECT spine.record(%L) AS document', i.nhs_number)) w;
-INSERT INTO m.got SELECT role, l ->> 'data_group', (l ->> 'record_id')::uuid, l -> 'data', l ->> 'error' FROM m.whole, jsonb_array_elements(t) l;
+INSERT INTO m.got SELECT role, l ->> 'data_group', (l ->> 'record_id')::uuid, (l -> 'data') || jsonb_build_object('event_at', l -> 'event_at'), l ->> 'error' FROM m.whole, jsonb_array_elements(t) l;
 SELECT m.compare('spine.timeline', true, NULL, (SELECT array_agg(p.patient_id) FROM m.person p JOIN m.asked USING (person)));
 TRUNCATE m.got;
 INSERT INTO m.got
-	SELECT role, NULL, (l ->> 'record_id')::uuid, l -> 'data', NULL
+	SELECT role, NULL, (l ->> 'record_id')::uuid, (l -> 'data') || jsonb_build_object('event_at', l -> 'event_at'), NULL
 	  FROM m.whole, LATERAL (SELECT jsonb_path_query(w -> 'document', '$.episodes[*].records.*[*]') UNION ALL SELECT jsonb_path_query(w -> 'document', '$.records.*[*]')) AS p (l)
 	UNION ALL
 	SELECT role, 'whole', NULL, w, w ->> 'error' FROM m.whole WHERE w ? 'error';
