@@ -14,8 +14,10 @@ OBJS = \
 	extension/governance/identity.o \
 	extension/governance/caller.o \
 	extension/governance/openings.o \
+	extension/governance/own_plan.o \
 	extension/governance/rules.o \
 	extension/governance/visible.o \
+	extension/governance/items.o \
 	extension/governance/audience.o \
 	extension/governance/csv.o \
 	extension/governance/utility.o \

@@ -242,15 +242,16 @@ COMMENT ON FUNCTION spine.end_alias(text, text, text) IS
 	'Forgets whom a system''s own patient number means, with the episode numbers and the link that rest on it: after the system sent it with a wrong NHS number. What is stored stays where it is until the system sends it again, with the right number. Returns the patient id it meant. For an operator of the organisation.';
 
 /*
- * The one definition of who may see what of a person: DESIGN, "Governance". No SET clauses: it is part of the
- * statement that asks, which plans it once.
+ * The one definition of who may see what of a person: DESIGN, "Governance". No SET clauses on these three: they
+ * become part of the statement that asks, which plans them once.
  */
-CREATE FUNCTION spine.rules_that_hold(owner text, dataset text, data_group text, persons uuid[])
-	RETURNS TABLE (to_organisation text, purpose text, scope text[], agreement text, version integer, clause integer)
-	LANGUAGE sql STABLE PARALLEL SAFE ROWS 10
+CREATE FUNCTION spine.rules_of_owners(owners text[], persons uuid[])
+	RETURNS TABLE (owner text, dataset text, data_group text, to_organisation text, purpose text, scope text[],
+				   agreement text, version integer, clause integer)
+	LANGUAGE sql STABLE PARALLEL SAFE ROWS 100
 	AS $fn$
-	SELECT r.to_organisation, h.purpose, CASE h.purpose WHEN 'emergency' THEN r.emergency_scope ELSE r.scope END,
-		   r.agreement, r.version, r.clause
+	SELECT r.from_organisation, r.dataset, r.data_group, r.to_organisation, h.purpose,
+		   CASE h.purpose WHEN 'emergency' THEN r.emergency_scope ELSE r.scope END, r.agreement, r.version, r.clause
 	  FROM spine.sharing_rule r
 	 CROSS JOIN LATERAL (
 		SELECT r.purpose
@@ -271,22 +272,57 @@ CREATE FUNCTION spine.rules_that_hold(owner text, dataset text, data_group text,
 		   AND EXISTS (SELECT FROM spine.relationship l
 						WHERE l.patient_id = ANY (persons) AND l.organisation = r.to_organisation
 						  AND l.kind = 'emergency' AND (l.until IS NULL OR l.until > pg_catalog.now()))) h (purpose)
-	 WHERE r.from_organisation = owner AND r.dataset = rules_that_hold.dataset AND r.data_group = rules_that_hold.data_group
+	 WHERE r.from_organisation = ANY (owners)
 	   AND r.starts_at <= pg_catalog.now() AND (r.ends_at IS NULL OR pg_catalog.now() < r.ends_at)
 	$fn$;
-COMMENT ON FUNCTION spine.rules_that_hold(text, text, text, uuid[]) IS
-	'The clauses in force under which an organisation may now have records of this owner and data group about the person with these ids (NULL: about nobody), with what they show of the items. Care needs an active relationship of an accepted kind, or one within its retention, and no dissent; purpose emergency an active emergency, where the clause allows it; reporting and commissioning no dissent.';
+COMMENT ON FUNCTION spine.rules_of_owners(text[], uuid[]) IS
+	'The clauses in force under which an organisation may now have records of these owners about the person with these ids (NULL: about nobody), with what they show of the items. Care needs an active relationship of an accepted kind, or one within its retention, and no dissent; purpose emergency an active emergency, where the clause allows it; reporting and commissioning no dissent.';
+
+CREATE FUNCTION spine.rules_that_hold(owner text, dataset text, data_group text, persons uuid[])
+	RETURNS TABLE (to_organisation text, purpose text, scope text[], agreement text, version integer, clause integer)
+	LANGUAGE sql STABLE PARALLEL SAFE ROWS 10
+	AS $fn$
+	SELECT h.to_organisation, h.purpose, h.scope, h.agreement, h.version, h.clause
+	  FROM spine.rules_of_owners(ARRAY[rules_that_hold.owner], persons) h
+	 WHERE h.dataset = rules_that_hold.dataset AND h.data_group = rules_that_hold.data_group
+	$fn$;
+COMMENT ON FUNCTION spine.rules_that_hold(text, text, text, uuid[]) IS 'spine.rules_of_owners() for one owner and data group.';
+
+CREATE FUNCTION spine.audiences(owners text[], persons uuid[], mothers uuid[])
+	RETURNS TABLE (owner text, dataset text, data_group text, audience text[])
+	LANGUAGE sql STABLE PARALLEL SAFE ROWS 100
+	AS $fn$
+	SELECT h.owner, h.dataset, h.data_group,
+		   pg_catalog.array_agg(DISTINCT (h.to_organisation || ':' || h.purpose || s.said) COLLATE "C"
+								ORDER BY (h.to_organisation || ':' || h.purpose || s.said) COLLATE "C")
+	  FROM spine.rules_of_owners(audiences.owners, audiences.persons) h
+	 CROSS JOIN LATERAL (
+		SELECT '' UNION ALL
+		SELECT '/' || u FROM pg_catalog.unnest(h.scope) u
+		 WHERE NOT pg_catalog.starts_with(u, 'm')
+			-- what a baby's record says of the mother: the same clause must hold for her
+			OR (audiences.mothers <> '{}'
+				AND EXISTS (SELECT FROM spine.rules_that_hold(h.owner, h.dataset, h.data_group, audiences.mothers) m
+							 WHERE m.to_organisation = h.to_organisation AND m.purpose = h.purpose
+							   AND m.agreement = h.agreement AND m.version = h.version AND m.clause = h.clause))) AS s (said)
+	 GROUP BY h.owner, h.dataset, h.data_group
+	$fn$;
+COMMENT ON FUNCTION spine.audiences(text[], uuid[], uuid[]) IS
+	'The audience, as spine.audience() has it, of these owners'' records about the person with these ids, whose mother has those, in every data group in which it is not empty.';
 
 CREATE FUNCTION spine.mothers(children uuid[]) RETURNS uuid[]
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
+	SET enable_seqscan = off
 	AS $fn$
-	SELECT ARRAY(
+BEGIN
+	RETURN ARRAY(
 		SELECT DISTINCT m.id
 		  FROM spine.family_link f
 		 CROSS JOIN LATERAL unnest(spine.linked_patients(f.mother)) AS m (id)
-		 WHERE f.child = ANY (children) AND (f.until IS NULL OR f.until > now()))
-	$fn$;
+		 WHERE f.child = ANY (children) AND (f.until IS NULL OR f.until > now()));
+END
+$fn$;
 COMMENT ON FUNCTION spine.mothers(uuid[]) IS 'All ids of the mother of the child with these ids.';
 
 CREATE FUNCTION spine.audience(owner text, dataset text, data_group text, patient_id uuid) RETURNS text[]
@@ -313,24 +349,8 @@ BEGIN
 	IF about_mother THEN
 		mothers := spine.mothers(linked);
 	END IF;
-	IF mothers = '{}' THEN
-		RETURN ARRAY(
-			SELECT DISTINCT (h.to_organisation || ':' || h.purpose || s.said) COLLATE "C"
-			  FROM spine.rules_that_hold(audience.owner, audience.dataset, audience.data_group, linked) h
-			 CROSS JOIN LATERAL (SELECT '' UNION ALL SELECT '/' || u FROM unnest(h.scope) u WHERE NOT starts_with(u, 'm')) AS s (said)
-			 ORDER BY 1);
-	END IF;
-	-- what a baby's record says of the mother: the same clause must hold for her
-	RETURN ARRAY(
-		SELECT DISTINCT (h.to_organisation || ':' || h.purpose || s.said) COLLATE "C"
-		  FROM spine.rules_that_hold(audience.owner, audience.dataset, audience.data_group, linked) h
-		 CROSS JOIN LATERAL (
-			SELECT '' UNION ALL SELECT '/' || u FROM unnest(h.scope) u
-					   WHERE NOT starts_with(u, 'm')
-						  OR EXISTS (SELECT FROM spine.rules_that_hold(audience.owner, audience.dataset, audience.data_group, mothers) m
-									  WHERE m.to_organisation = h.to_organisation AND m.purpose = h.purpose
-										AND m.agreement = h.agreement AND m.version = h.version AND m.clause = h.clause)) AS s (said)
-		 ORDER BY 1);
+	RETURN coalesce((SELECT a.audience FROM spine.audiences(ARRAY[audience.owner], linked, mothers) a
+					  WHERE a.dataset = audience.dataset AND a.data_group = audience.data_group), '{}');
 END
 $fn$;
 COMMENT ON FUNCTION spine.audience(text, text, text, uuid) IS
@@ -341,6 +361,21 @@ CREATE FUNCTION spine.reaudience(patients uuid[]) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'spine_reaudience';
 COMMENT ON FUNCTION spine.reaudience(uuid[]) IS
 	'Computes anew the audience of every record of these patients, linked ids included, that an organisation hosted here owns. Records whose audience stays are not touched; revisions stay. Returns how many changed.';
+
+CREATE FUNCTION spine.audience_expression() RETURNS text
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+	SELECT 'CASE WHEN EXISTS (SELECT FROM spine.relationship l WHERE l.patient_id = p.patient_id AND l.organisation <> $1)
+					OR EXISTS (SELECT FROM spine.dissent d WHERE d.patient_id = p.patient_id)
+					OR EXISTS (SELECT FROM spine.identity_link l WHERE l.from_patient = p.patient_id)
+					OR EXISTS (SELECT FROM spine.identity_link l WHERE l.to_patient = p.patient_id)
+					OR EXISTS (SELECT FROM spine.family_link f WHERE f.child = p.patient_id)
+				 THEN spine.audience($1, $2, $3, p.patient_id)
+				 ELSE (SELECT spine.audience($1, $2, $3, NULL)) END'
+	$fn$;
+COMMENT ON FUNCTION spine.audience_expression() IS
+	'SQL: spine.audience() of owner $1, data set $2, data group $3 and p.patient_id, for many patients. Most have nobody but their owner, no dissent and one id: what holds of records about nobody holds of theirs, and is computed once.';
 
 CREATE FUNCTION spine.reaudience_rules(the_owner text, the_dataset text, the_group text) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -355,22 +390,11 @@ BEGIN
 	   OR the_owner <> ALL (spine.hosted_organisations()) THEN
 		RETURN 0;
 	END IF;
-	-- only those who are shared now, or may become so; and once for a patient, not once for a record
+	-- once for a patient, not once for a record; whom many have a relationship to is not asked, which may be all there are
 	EXECUTE format(
-		'WITH rule AS (
-			SELECT r.to_organisation, r.purpose FROM spine.sharing_rule r
-			 WHERE r.from_organisation = $1 AND r.dataset = $2 AND r.data_group = $3 AND r.in_force
-		 ), related AS (
-			SELECT unnest(spine.linked_patients(x.patient_id)) AS patient_id
-			  FROM (SELECT DISTINCT l.patient_id FROM spine.relationship l
-					 WHERE l.organisation IN (SELECT rule.to_organisation FROM rule WHERE rule.purpose = ''care'')
-					   AND (l.until IS NULL OR l.until > now())) x
-		 ), wanted AS MATERIALIZED (
-			SELECT p.patient_id, spine.audience($1, $2, $3, p.patient_id) AS audience
-			  FROM (SELECT DISTINCT t.patient_id FROM %1$I.%2$I t
-					 WHERE t.owner = $1 AND t.patient_id IS NOT NULL
-					   AND (t.audience <> ''{}'' OR t.patient_id IN (SELECT related.patient_id FROM related)
-							OR EXISTS (SELECT FROM rule WHERE rule.purpose <> ''care''))) p)
+		'WITH wanted AS MATERIALIZED (
+			SELECT p.patient_id, ' || spine.audience_expression() || ' AS audience
+			  FROM (SELECT DISTINCT t.patient_id FROM %1$I.%2$I t WHERE t.owner = $1 AND t.patient_id IS NOT NULL) p)
 		 UPDATE %1$I.%2$I t SET audience = w.audience
 		   FROM wanted w
 		  WHERE t.owner = $1 AND t.patient_id = w.patient_id AND t.audience IS DISTINCT FROM w.audience',
@@ -438,11 +462,14 @@ BEGIN
 				SELECT t.record_id, t.patient_id, t.audience FROM %1$I.%2$I t
 				 WHERE t.owner = $1 AND ($4 IS NULL OR t.record_id > $4) ORDER BY t.record_id LIMIT $5
 			 ), wanted AS MATERIALIZED (
-				SELECT p.patient_id, spine.audience($1, $2, $3, p.patient_id) AS audience
+				SELECT p.patient_id, ' || spine.audience_expression() || ' AS audience
 				  FROM (SELECT DISTINCT piece.patient_id FROM piece) p
 			 ), mended AS (
 				UPDATE %1$I.%2$I t SET audience = w.audience
-				  FROM piece p JOIN wanted w ON w.patient_id IS NOT DISTINCT FROM p.patient_id
+				  FROM piece p
+				  -- not by IS NOT DISTINCT FROM alone, which compares each with each
+				  JOIN wanted w ON coalesce(w.patient_id, ''00000000-0000-0000-0000-000000000000'') = coalesce(p.patient_id, ''00000000-0000-0000-0000-000000000000'')
+							   AND w.patient_id IS NOT DISTINCT FROM p.patient_id
 				 WHERE t.record_id = p.record_id AND p.audience IS DISTINCT FROM w.audience
 			 )
 			 SELECT count(*), (SELECT l.record_id FROM piece l ORDER BY l.record_id DESC LIMIT 1) FROM piece',
@@ -784,11 +811,12 @@ BEGIN
 	FOREACH internal IN ARRAY ARRAY[
 		'spine.published_groups()',
 		'spine.newest_groups()', 'spine.rules_of_agreement(jsonb)', 'spine.rules_of_agreements()',
-		'spine.rules_that_hold(text, text, text, uuid[])', 'spine.mothers(uuid[])', 'spine.reaudience_group(text, text, text, integer)',
+		'spine.rules_of_owners(text[], uuid[])', 'spine.rules_that_hold(text, text, text, uuid[])', 'spine.audiences(text[], uuid[], uuid[])', 'spine.mothers(uuid[])', 'spine.reaudience_group(text, text, text, integer)',
 		'spine.audience_union(text[], text[])', 'spine.dissent_audience(text)', 'spine.dissent_fill()', 'spine.settle_patients(uuid[])',
 		'spine.linked_patients(uuid)',
 		'spine.audience(text, text, text, uuid)',
 		'spine.reaudience(uuid[])',
+		'spine.audience_expression()',
 		'spine.reaudience_rules(text, text, text)',
 		'spine.relationship_audience(text, text, text)',
 		'spine.reaudience_relationships(text[])',

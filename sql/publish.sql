@@ -1140,7 +1140,7 @@ BEGIN
 	EXECUTE concat(
 		'ALTER TABLE ', relation, ' ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; ',
 		'CREATE POLICY spine_visible ON ', relation, ' FOR SELECT TO spine_reader USING (',
-		'(owner = ANY ((SELECT spine.my_organisations())::text[]) ',
+		'spine.narrowed(owner = ANY ((SELECT spine.my_organisations())::text[]) ',
 		'OR patient_id = ANY ((SELECT spine.my_opened_patients())::uuid[])) ',
 		'AND spine.visible(owner, audience, patient_id, ', quote_literal(dataset || '.' || name), ')); ',
 		'GRANT SELECT ON ', relation, ' TO spine_reader; ',
@@ -1316,11 +1316,11 @@ BEGIN
 	SELECT string_agg(format(
 			'SELECT %L::text AS dataset, t.dataset_version AS version, %L::text AS data_group, %L::text AS title, '
 			't.record_id, t.owner, t.source_system, t.patient_id, t.episode_id, %s AS event_at, t.received_at, t.revision, '
-			'jsonb_strip_nulls(to_jsonb(t.*) - %L::text[] - spine.withheld(t.owner, t.audience, t.patient_id, %L)%s) AS data FROM %I.%I AS t',
+			'spine.record_items(t.*, %L::text[], spine.withheld(t.owner, t.audience, t.patient_id, %L))%s AS data FROM %I.%I AS t',
 			g.dataset, g.data_group, g.title, spine.shown_with(g.dataset, g.body, spine.event_items(g.body), 'event_at'),
 			spine.envelope_names() || ARRAY(SELECT c.column_name FROM c WHERE c.dataset = g.dataset AND c.group_name = g.data_group),
 			g.dataset || '.' || g.data_group,
-			(SELECT string_agg(format(' || jsonb_build_object(%L, CASE WHEN spine.permits(t.owner, t.audience, t.patient_id, %L) THEN t.%I END)',
+			(SELECT string_agg(format(' || jsonb_strip_nulls(jsonb_build_object(%L, CASE WHEN spine.permits(t.owner, t.audience, t.patient_id, %L) THEN t.%I END))',
 									  c.name, format('%s.%s:%s', g.dataset, g.data_group, c.column_name), c.column_name), '' ORDER BY c.name)
 			   FROM c WHERE c.dataset = g.dataset AND c.group_name = g.data_group),
 			g.dataset, g.data_group),

@@ -23,14 +23,39 @@ CREATE FUNCTION spine.my_opened_patients() RETURNS uuid[]
 COMMENT ON FUNCTION spine.my_opened_patients() IS
 	'Patients opened to the caller in this session. For row-level security, which asks spine.visible() besides.';
 
+CREATE FUNCTION spine.narrowed_support(internal) RETURNS internal
+	LANGUAGE c STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'spine_narrowed_support';
+CREATE FUNCTION spine.owns_support(internal) RETURNS internal
+	LANGUAGE c STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'spine_owns_support';
+CREATE FUNCTION spine.visible_support(internal) RETURNS internal
+	LANGUAGE c STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'spine_visible_support';
+CREATE FUNCTION spine.permits_support(internal) RETURNS internal
+	LANGUAGE c STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'spine_permits_support';
+COMMENT ON FUNCTION spine.narrowed_support(internal) IS 'For the planner: spine.narrowed() is not needed while nothing is open.';
+COMMENT ON FUNCTION spine.owns_support(internal) IS 'For the planner: how many rows spine.owns() lets through, and how an index finds them.';
+COMMENT ON FUNCTION spine.visible_support(internal) IS 'For the planner: spine.visible() is spine.owns() while nothing is open.';
+COMMENT ON FUNCTION spine.permits_support(internal) IS 'For the planner: spine.permits() is true of rows that spine.owns() has let through.';
+
+CREATE FUNCTION spine.narrowed(findable boolean) RETURNS boolean
+	LANGUAGE c STABLE STRICT PARALLEL SAFE SUPPORT spine.narrowed_support
+	AS 'MODULE_PATHNAME', 'spine_narrowed';
+COMMENT ON FUNCTION spine.narrowed(boolean) IS
+	'What it is given. It stands in policies around what an index can find, which a plan for own rows alone (spine.owns) leaves out.';
+
+CREATE FUNCTION spine.owns(owner text) RETURNS boolean
+	LANGUAGE c STABLE STRICT PARALLEL SAFE SUPPORT spine.owns_support
+	AS 'MODULE_PATHNAME', 'spine_owns';
+COMMENT ON FUNCTION spine.owns(text) IS
+	'Whether this owner''s rows are the caller''s own: one of spine.my_organisations(), at this moment. What spine.visible() comes to while nothing is open.';
+
 CREATE FUNCTION spine.visible(owner text, audience text[], patient_id uuid, data_group text) RETURNS boolean
-	LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE
+	LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE SUPPORT spine.visible_support
 	AS 'MODULE_PATHNAME', 'spine_visible';
 COMMENT ON FUNCTION spine.visible(text, text[], uuid, text) IS
 	'Whether the caller may see a row of this data group (DATASET.GROUP): one of its own organisations'', or one of an opened patient whose audience holds the caller''s organisation and purpose under a sharing rule in force at this moment, unless she dissents.';
 
 CREATE FUNCTION spine.permits(owner text, audience text[], patient_id uuid, item text) RETURNS boolean
-	LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE
+	LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE SUPPORT spine.permits_support
 	AS 'MODULE_PATHNAME', 'spine_permits';
 COMMENT ON FUNCTION spine.permits(text, text[], uuid, text) IS
 	'Whether the caller may see an item of a row: any of its own organisations'', of another owner''s row what the clauses under which it is seen show. item: DATASET.GROUP:COLUMN. The views ask it for each item.';
@@ -40,6 +65,12 @@ CREATE FUNCTION spine.withheld(owner text, audience text[], patient_id uuid, dat
 	AS 'MODULE_PATHNAME', 'spine_withheld';
 COMMENT ON FUNCTION spine.withheld(text, text[], uuid, text) IS
 	'The columns of a row that the caller may not see, as spine.permits() has it: none of its own organisations'' rows.';
+
+CREATE FUNCTION spine.record_items(of_row record, hidden text[], withheld text[]) RETURNS jsonb
+	LANGUAGE c STABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'spine_record_items';
+COMMENT ON FUNCTION spine.record_items(record, text[], text[]) IS
+	'The columns of a row that are not NULL as an object, but for those hidden (the same of every row of a table) and those withheld.';
 
 CREATE FUNCTION spine.group_marks(data_group text) RETURNS TABLE (mark text, column_name text)
 	LANGUAGE sql STABLE PARALLEL SAFE
@@ -57,11 +88,16 @@ CREATE FUNCTION spine.open_record(nhs_number spine.nhs_number, purpose text DEFA
 								  for_transaction boolean DEFAULT false) RETURNS timestamptz
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
+	-- planned once in a session, for all groups: planning would take longer than reading
+	SET plan_cache_mode = force_generic_plan
+	SET enable_seqscan = off
 	SET jit = off
 	AS $fn$
 #variable_conflict use_variable
 DECLARE
 	organisations text[] := spine.caller_organisations('clinician');
+	-- nothing else to compare with: what is opened may stay
+	alone boolean := cardinality(organisations) = 1;
 	the_patient uuid;
 	linked uuid[];
 	acts_for text;
@@ -69,6 +105,8 @@ DECLARE
 	own_owners text[];
 	others text[];
 	allowed text[] := '{}';
+	how text[];
+	basis text[];
 	opened_until timestamptz;
 	-- what is looked at here is shown to nobody
 	shown bigint := spine.rows_shown();
@@ -89,31 +127,36 @@ BEGIN
 	the_patient := spine.patient_id(nhs_number);
 	linked := spine.linked_patients(the_patient);
 	own := spine.my_organisations();
-	own_owners := ARRAY(SELECT DISTINCT r.owner FROM spine.all_records r
-						 WHERE r.patient_id = ANY (linked) AND r.owner = ANY (own) ORDER BY 1);
 
 	-- What will be visible is what row-level security then shows: open, look, take back. So
 	-- there is one definition of what may be seen, and an organisation for which nothing is there gets no opening.
 	FOREACH acts_for IN ARRAY organisations LOOP
-		PERFORM spine.opening_add(linked, acts_for, purpose, true);
-		others := ARRAY(SELECT DISTINCT r.owner FROM spine.all_records r
-						 WHERE r.patient_id = ANY (linked) AND r.owner <> ALL (own) ORDER BY 1);
-		PERFORM spine.opening_undo();
+		opened_until := spine.opening_add(linked, acts_for, purpose, NOT alone OR coalesce(for_transaction, false));
+		SELECT coalesce(array_agg(s.owner ORDER BY s.owner) FILTER (WHERE s.owner <> ALL (own)), '{}'),
+			   coalesce(array_agg(s.owner ORDER BY s.owner) FILTER (WHERE s.owner = ANY (own)), '{}')
+		  INTO others, own_owners
+		  FROM (SELECT DISTINCT r.owner FROM spine.all_records r WHERE r.patient_id = ANY (linked)) s;
+		IF NOT alone OR others = '{}' AND acts_for <> ALL (own_owners) THEN
+			PERFORM spine.opening_undo();
+		END IF;
 		IF others <> '{}' OR acts_for = ANY (own_owners) THEN
 			allowed := allowed || acts_for;
 			PERFORM spine.rows_shown_as(shown, 0);
-			PERFORM spine.audit_access(
-				acts_for, 'clinician', the_patient, purpose, btrim(reason), others || own_owners,
-				ARRAY(SELECT DISTINCT l.kind FROM spine.relationship l
-					   WHERE others <> '{}' AND l.patient_id = ANY (linked) AND l.organisation = acts_for
-						 AND (l.until IS NULL OR l.until > now()) ORDER BY 1)
-				|| CASE WHEN own_owners <> '{}' THEN ARRAY['own'] ELSE '{}' END,
-				ARRAY(SELECT DISTINCT format('%s v%s clause %s', s.agreement, s.version, s.clause)
-						FROM spine.sharing_rule s
-					   WHERE s.from_organisation = ANY (others) AND s.to_organisation = acts_for AND s.purpose = purpose
-						 AND s.starts_at <= now() AND (s.ends_at IS NULL OR now() < s.ends_at)
-					   ORDER BY 1)
-				|| CASE WHEN own_owners <> '{}' THEN ARRAY['own records'] ELSE '{}' END);
+			-- the clauses under which it was given something, and what relationship each rests on
+			SELECT coalesce(array_agg(DISTINCT l.kind ORDER BY l.kind), '{}'),
+				   coalesce(array_agg(DISTINCT format('%s v%s clause %s', c.agreement, c.version, c.clause)), '{}')
+			  INTO how, basis
+			  FROM (SELECT DISTINCT s.agreement, s.version, s.clause, s.relationships, s.retention
+					  FROM spine.sharing_rule s
+					 WHERE s.from_organisation = ANY (others) AND s.to_organisation = acts_for AND s.purpose = purpose
+					   AND s.starts_at <= now() AND (s.ends_at IS NULL OR now() < s.ends_at)) c
+			  JOIN spine.relationship l ON l.patient_id = ANY (linked) AND l.organisation = acts_for AND l.kind = ANY (c.relationships)
+									   AND (l.until IS NULL OR l.until + c.retention > now());
+			IF own_owners <> '{}' THEN
+				how := how || 'own'::text;
+				basis := basis || 'own records'::text;
+			END IF;
+			PERFORM spine.audit_access(acts_for, 'clinician', the_patient, purpose, btrim(reason), others || own_owners, how, basis);
 		END IF;
 	END LOOP;
 
@@ -122,9 +165,11 @@ BEGIN
 			USING ERRCODE = 'SP006',
 				  DETAIL = 'There is none here, or no agreement and relationship lets you read it.';
 	END IF;
-	FOREACH acts_for IN ARRAY allowed LOOP
-		opened_until := spine.opening_add(linked, acts_for, purpose, coalesce(for_transaction, false));
-	END LOOP;
+	IF NOT alone THEN
+		FOREACH acts_for IN ARRAY allowed LOOP
+			opened_until := spine.opening_add(linked, acts_for, purpose, coalesce(for_transaction, false));
+		END LOOP;
+	END IF;
 	RETURN opened_until;
 END
 $fn$;
@@ -143,6 +188,9 @@ CREATE FUNCTION spine.timeline(nhs_number spine.nhs_number)
 				   data_group text, title text, record_id uuid, episode_id uuid, revision bigint, data jsonb)
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
+	-- planned once in a session, for all groups: planning would take longer than reading
+	SET plan_cache_mode = force_generic_plan
+	SET enable_seqscan = off
 	SET jit = off
 	AS $fn$
 #variable_conflict use_column
@@ -166,13 +214,30 @@ COMMENT ON FUNCTION spine.timeline(spine.nhs_number) IS
 CREATE FUNCTION spine.record(nhs_number spine.nhs_number) RETURNS jsonb
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
+	-- planned once in a session, for all groups: planning would take longer than reading
+	SET plan_cache_mode = force_generic_plan
+	SET enable_seqscan = off
 	SET jit = off
 	AS $fn$
 DECLARE
 	linked uuid[] := spine.linked_patients(spine.patient_id(record.nhs_number));
 	shown bigint := spine.rows_shown();
+	mother text;
+	children jsonb;
 	whole jsonb;
 BEGIN
+	-- a link within the family is shown with a record of the relative that the caller may see
+	IF EXISTS (SELECT FROM spine.family_link f WHERE f.child = ANY (linked))
+	   OR EXISTS (SELECT FROM spine.family_link f WHERE f.mother = ANY (linked)) THEN
+		SELECT min(f.mother::text) FILTER (WHERE f.child = ANY (linked)),
+			   jsonb_agg(DISTINCT f.child) FILTER (WHERE f.mother = ANY (linked))
+		  INTO mother, children
+		  FROM spine.family_link f
+		 WHERE (f.child = ANY (linked) OR f.mother = ANY (linked)) AND (f.until IS NULL OR f.until > now())
+		   AND EXISTS (SELECT FROM spine.all_records r
+						WHERE r.patient_id = CASE WHEN f.child = ANY (linked) THEN f.mother ELSE f.child END);
+	END IF;
+
 	WITH RECURSIVE seen AS MATERIALIZED (
 		SELECT r.dataset, r.data_group, r.title, r.record_id, r.owner, r.source_system, r.patient_id, r.episode_id,
 			   r.event_at, r.received_at, r.revision, r.data
@@ -237,20 +302,13 @@ BEGIN
 			 WHERE l.from_episode = ANY (e.ids) AND l.kind <> 'same') k
 		 CROSS JOIN LATERAL (
 			SELECT jsonb_object_agg(b.place, b.bodies) AS records FROM by_group b WHERE b.journey = e.journey) g
-	), relative AS (
-		-- a link within the family is shown with a record of the relative that the caller may see
-		SELECT f.mother, f.child
-		  FROM spine.family_link f
-		 WHERE (f.child = ANY (linked) OR f.mother = ANY (linked)) AND (f.until IS NULL OR f.until > now())
-		   AND EXISTS (SELECT FROM spine.all_records r
-						WHERE r.patient_id = CASE WHEN f.child = ANY (linked) THEN f.mother ELSE f.child END)
 	)
 	SELECT jsonb_build_object(
 			'as_of', now(),
 			'patient', jsonb_build_object(
 				'ids', (SELECT jsonb_agg(DISTINCT s.patient_id) FROM seen s),
-				'mother', (SELECT min(r.mother::text) FROM relative r WHERE r.child = ANY (linked)),
-				'children', coalesce((SELECT jsonb_agg(DISTINCT r.child) FROM relative r WHERE r.mother = ANY (linked)), '[]')),
+				'mother', mother,
+				'children', coalesce(children, '[]')),
 			'owners', (SELECT jsonb_agg(DISTINCT s.owner) FROM seen s),
 			'episodes', coalesce((SELECT jsonb_agg(d.body ORDER BY d.first_at NULLS LAST, d.journey) FROM described d), '[]'),
 			'records', coalesce((SELECT jsonb_object_agg(b.place, b.bodies) FROM by_group b WHERE b.journey IS NULL), '{}'))
@@ -278,8 +336,10 @@ BEGIN
 	END LOOP;
 	FOREACH internal IN ARRAY ARRAY[
 		'spine.opening_add(uuid[], text, text, boolean, timestamptz)', 'spine.opening_undo()', 'spine.opening_close()',
+		'spine.narrowed_support(internal)', 'spine.owns_support(internal)', 'spine.visible_support(internal)', 'spine.permits_support(internal)',
+		'spine.narrowed(boolean)', 'spine.owns(text)',
 		'spine.my_opened_patients()', 'spine.visible(text, text[], uuid, text)', 'spine.permits(text, text[], uuid, text)',
-		'spine.withheld(text, text[], uuid, text)', 'spine.group_marks(text)']
+		'spine.withheld(text, text[], uuid, text)', 'spine.record_items(record, text[], text[])', 'spine.group_marks(text)']
 	LOOP
 		EXECUTE pg_catalog.format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', internal);
 		EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO spine_owner', internal);
@@ -291,6 +351,7 @@ GRANT EXECUTE ON FUNCTION spine.open_record(spine.nhs_number, text, text, boolea
 	TO spine_member;
 GRANT EXECUTE ON FUNCTION spine.timeline(spine.nhs_number), spine.record(spine.nhs_number) TO spine_member;
 -- policies ask these as whoever reads
-GRANT EXECUTE ON FUNCTION spine.my_opened_patients(), spine.visible(text, text[], uuid, text),
-	spine.permits(text, text[], uuid, text), spine.withheld(text, text[], uuid, text)
+GRANT EXECUTE ON FUNCTION spine.my_opened_patients(), spine.narrowed(boolean), spine.owns(text), spine.visible(text, text[], uuid, text),
+	spine.permits(text, text[], uuid, text), spine.withheld(text, text[], uuid, text),
+	spine.record_items(record, text[], text[])
 	TO spine_member, spine_supplier, spine_reader;

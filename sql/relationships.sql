@@ -66,6 +66,7 @@ COMMENT ON FUNCTION spine.require_patient(spine.nhs_number) IS 'The id of the pe
 CREATE FUNCTION spine.own_owner(patients uuid[], organisations text[]) RETURNS text
 	LANGUAGE sql STABLE PARALLEL RESTRICTED
 	SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan
 	SET jit = off
 	AS $fn$
 	SELECT r.owner

@@ -44,6 +44,7 @@ CREATE FUNCTION spine.error_codes() RETURNS TABLE (code text, meaning text, reme
 	('SP006', 'No record is open to you: absent and not allowed are the same answer.', 'For readers: open the record first.'),
 	('SP007', 'A neighbour''s batch is refused.', 'Between nodes; a supplier''s statements do not raise it.'),
 	('SP008', 'The node is not set up.', 'Tell the DBA of the Trust; retry when told so.'),
+	('SP009', 'The access log cannot be written.', 'Not for systems that write: nothing is opened for reading meanwhile.'),
 	('42501', 'Not yours to do: another organisation''s or system''s record, a column that spine sets, or a right that your kind of system does not have.', 'The message says which. Do not retry.'),
 	('22P02, 22007, 22008, 22001', 'A value given to a view is not of its column''s type.', 'PostgreSQL''s own error, at the first such value. Correct the row.'),
 	('22P04', 'The lines given to COPY are not of the format that the statement names.', 'Write CSV as in the example of the door.'),

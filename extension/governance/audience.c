@@ -15,6 +15,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "nodes/parsenodes.h"
 #include "storage/procarray.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -30,10 +31,34 @@
 
 typedef struct GroupPlans
 {
-	SPIPlanPtr	find;			/* ids of records whose audience is not what it should be */
-	SPIPlanPtr	mend;
+	char		place[2 * NAMEDATALEN]; /* DATASET.GROUP */
+	SPIPlanPtr	find;			/* the patients' records with their audience */
+	SPIPlanPtr	mend;			/* gives records theirs */
 } GroupPlans;
 
+/*
+ * Of the records found, those whose audience is not what it should be: by group, their ids and
+ * the audience that they should have, as text. What is asked about a person is asked once.
+ */
+static const char *const compare_query =
+"WITH held AS MATERIALIZED ("
+" SELECT * FROM unnest($1, $2, $3, $4, $5) AS h (place, record_id, patient_id, owner, audience)"
+"), person AS MATERIALIZED ("
+" SELECT p.patient_id, p.owners, l.ids,"
+"  CASE WHEN EXISTS (SELECT FROM spine.sharing_rule r WHERE r.about_mother) THEN spine.mothers(l.ids) ELSE '{}' END AS mothers"
+" FROM (SELECT h.patient_id, pg_catalog.array_agg(DISTINCT h.owner) AS owners FROM held h GROUP BY h.patient_id) p"
+" CROSS JOIN LATERAL (SELECT spine.linked_patients(p.patient_id) AS ids OFFSET 0) l"
+"), wanted AS MATERIALIZED ("
+" SELECT p.patient_id, a.owner, a.dataset || '.' || a.data_group AS place, a.audience"
+" FROM person p CROSS JOIN LATERAL spine.audiences(p.owners, p.ids, p.mothers) a"
+") SELECT h.place, pg_catalog.array_agg(h.record_id), pg_catalog.array_agg(coalesce(w.audience, '{}')::text)"
+" FROM held h LEFT JOIN wanted w ON w.patient_id = h.patient_id AND w.owner = h.owner AND w.place = h.place"
+" WHERE h.audience::text[] IS DISTINCT FROM coalesce(w.audience, '{}')"
+" GROUP BY h.place ORDER BY h.place";
+
+#define FOUND_COLUMNS	5		/* its arguments */
+
+static SPIPlanPtr compare_plan = NULL;
 static Oid	dataset_table = InvalidOid;
 static bool groups_valid = false;
 static bool callback_registered = false;
@@ -67,25 +92,14 @@ plans_free(GroupPlans *plans, int n)
 static SPIPlanPtr
 plan_keep(const char *query, int nargs, Oid *types)
 {
-	SPIPlanPtr	plan = SPI_prepare(query, nargs, types);
+	/* planned once: planning each would cost more than running it */
+	SPIPlanPtr	plan = SPI_prepare_cursor(query, nargs, types, CURSOR_OPT_GENERIC_PLAN);
 
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
 	if (SPI_keepplan(plan) != 0)
 		elog(ERROR, "SPI_keepplan failed");
 	return plan;
-}
-
-/*
- * The audiences that some records of a table should have, once for a patient
- * and not once for a record: a subquery w. name: table, data set, data group.
- */
-static char *
-wanted_audiences(char **name, const char *which)
-{
-	return psprintf("(SELECT p.owner, p.patient_id, spine.audience(p.owner, %s, %s, p.patient_id) AS audience"
-					" FROM (SELECT DISTINCT x.owner, x.patient_id FROM %s x WHERE %s) p OFFSET 0) w",
-					name[1], name[2], name[0], which);
 }
 
 /* Plans for each group table there is. Within SPI, as spine_owner. */
@@ -116,41 +130,34 @@ groups_load(void)
 	PushActiveSnapshot(GetLatestSnapshot());
 	PG_TRY();
 	{
-		if (SPI_execute("SELECT pg_catalog.format('%I.%I', g.dataset, g.data_group),"
-						" pg_catalog.quote_literal(g.dataset), pg_catalog.quote_literal(g.data_group)"
+		if (SPI_execute("SELECT pg_catalog.format('%I.%I', g.dataset, g.data_group), g.dataset || '.' || g.data_group"
 						" FROM spine.published_groups() g"
 						" WHERE pg_catalog.to_regclass(pg_catalog.format('%I.%I', g.dataset, g.data_group)) IS NOT NULL"
 						" ORDER BY 1",
 						true, 0) != SPI_OK_SELECT)
 			elog(ERROR, "look-up of the data groups failed");
 		n = (int) SPI_processed;
-		names = palloc(sizeof(char *) * 3 * Max(n, 1));
+		names = palloc(sizeof(char *) * Max(n, 1));
+		fresh = MemoryContextAllocZero(TopMemoryContext, sizeof(GroupPlans) * Max(n, 1));
 		for (int i = 0; i < n; i++)
 		{
-			for (int c = 0; c < 3; c++)
-				names[3 * i + c] = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, c + 1);
+			names[i] = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+			strlcpy(fresh[i].place, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2), sizeof(fresh[i].place));
 		}
-		fresh = MemoryContextAllocZero(TopMemoryContext, sizeof(GroupPlans) * Max(n, 1));
 		groups = fresh;
 		ngroups = n;
 		for (int i = 0; i < n; i++)
 		{
 			Oid			find_types[] = {UUIDARRAYOID, TEXTARRAYOID};
-			Oid			mend_types[] = {UUIDARRAYOID};
-			char	  **name = &names[3 * i];
+			Oid			mend_types[] = {UUIDARRAYOID, TEXTARRAYOID};
 
-			fresh[i].find = plan_keep(psprintf("SELECT pg_catalog.array_agg(t.record_id) FROM %s t JOIN %s"
-											   " ON w.owner = t.owner AND w.patient_id = t.patient_id"
-											   " WHERE t.patient_id = ANY ($1) AND t.owner = ANY ($2)"
-											   " AND t.audience IS DISTINCT FROM w.audience",
-											   name[0],
-											   wanted_audiences(name, "x.patient_id = ANY ($1) AND x.owner = ANY ($2)")),
+			fresh[i].find = plan_keep(psprintf("SELECT t.record_id, t.patient_id, t.owner, t.audience::text FROM %s t"
+											   " WHERE t.patient_id = ANY ($1) AND t.owner = ANY ($2)", names[i]),
 									  2, find_types);
-			fresh[i].mend = plan_keep(psprintf("UPDATE %s t SET audience = w.audience FROM %s"
-											   " WHERE t.record_id = ANY ($1)"
-											   " AND w.owner = t.owner AND w.patient_id = t.patient_id",
-											   name[0], wanted_audiences(name, "x.record_id = ANY ($1)")),
-									  1, mend_types);
+			fresh[i].mend = plan_keep(psprintf("UPDATE %s t SET audience = w.audience::text[]"
+											   " FROM unnest($1, $2) AS w (record_id, audience)"
+											   " WHERE t.record_id = w.record_id", names[i]),
+									  2, mend_types);
 		}
 	}
 	PG_CATCH();
@@ -182,6 +189,7 @@ spine_reaudience(PG_FUNCTION_ARGS)
 	Datum		hosted;
 	bool		null;
 	int64		changed = 0;
+	ArrayBuildState *found[FOUND_COLUMNS] = {NULL};
 
 	spine_owner_enter(&owner);
 	if (SPI_connect() != SPI_OK_CONNECT)
@@ -205,19 +213,57 @@ spine_reaudience(PG_FUNCTION_ARGS)
 
 	for (int i = 0; i < ngroups; i++)
 	{
-		Datum		find_args[] = {linked, hosted};
-		Datum		ids;
+		Datum		args[] = {linked, hosted};
 
-		if (SPI_execute_plan(groups[i].find, find_args, NULL, false, 0) != SPI_OK_SELECT)
+		if (SPI_execute_plan(groups[i].find, args, NULL, false, 0) != SPI_OK_SELECT)
 			elog(ERROR, "look-up of audiences failed");
-		ids = one_array(&null);
+		for (uint64 r = 0; r < SPI_processed; r++)
+		{
+			found[0] = accumArrayResult(found[0], CStringGetTextDatum(groups[i].place), false, TEXTOID, CurrentMemoryContext);
+			for (int c = 1; c < FOUND_COLUMNS; c++)
+			{
+				Datum		value = SPI_getbinval(SPI_tuptable->vals[r], SPI_tuptable->tupdesc, c, &null);
+
+				found[c] = accumArrayResult(found[c], value, null, c <= 2 ? UUIDOID : TEXTOID, CurrentMemoryContext);
+			}
+		}
 		SPI_freetuptable(SPI_tuptable);
-		if (null)
-			continue;
+	}
+	if (found[0] != NULL)
+	{
+		Datum		args[FOUND_COLUMNS];
+		SPITupleTable *wrong;
+		uint64		nwrong;
+
+		for (int c = 0; c < FOUND_COLUMNS; c++)
+			args[c] = makeArrayResult(found[c], CurrentMemoryContext);
+		if (compare_plan == NULL)
+		{
+			Oid			types[FOUND_COLUMNS] = {TEXTARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
+
+			compare_plan = plan_keep(compare_query, FOUND_COLUMNS, types);
+		}
+		if (SPI_execute_plan(compare_plan, args, NULL, false, 0) != SPI_OK_SELECT)
+			elog(ERROR, "comparison of audiences failed");
+		wrong = SPI_tuptable;
+		nwrong = SPI_processed;
 		/* only where there is something: an UPDATE fires statement triggers for no row too */
-		if (SPI_execute_plan(groups[i].mend, &ids, NULL, false, 0) != SPI_OK_UPDATE)
-			elog(ERROR, "update of audiences failed");
-		changed += (int64) SPI_processed;
+		for (uint64 r = 0; r < nwrong; r++)
+		{
+			char	   *place = SPI_getvalue(wrong->vals[r], wrong->tupdesc, 1);
+			Datum		mend_args[] = {SPI_getbinval(wrong->vals[r], wrong->tupdesc, 2, &null),
+			SPI_getbinval(wrong->vals[r], wrong->tupdesc, 3, &null)};
+
+			for (int i = 0; i < ngroups; i++)
+			{
+				if (strcmp(groups[i].place, place) != 0)
+					continue;
+				if (SPI_execute_plan(groups[i].mend, mend_args, NULL, false, 0) != SPI_OK_UPDATE)
+					elog(ERROR, "update of audiences failed");
+				changed += (int64) SPI_processed;
+				break;
+			}
+		}
 	}
 
 	if (SPI_finish() != SPI_OK_FINISH)

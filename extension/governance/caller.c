@@ -328,8 +328,12 @@ caller_fill(SpineCaller *caller, Oid role, MemoryContext context)
 			   name, reading);
 	caller->nreadable = (int) SPI_processed;
 	caller->readable = MemoryContextAllocZero(context, sizeof(char *) * Max(caller->nreadable, 1));
+	caller->readable_lengths = MemoryContextAllocZero(context, sizeof(int) * Max(caller->nreadable, 1));
 	for (int i = 0; i < caller->nreadable; i++)
+	{
 		caller->readable[i] = spi_string(i, 1, context);
+		caller->readable_lengths[i] = (int) strlen(caller->readable[i]);
+	}
 	caller->readable_array = text_array(caller->readable, caller->nreadable, context);
 
 	spine_lookup_end(&lookup);
@@ -419,6 +423,17 @@ spine_caller_has_duty(const char *organisation, const char *duty)
 			strcmp(caller->memberships[i].duty, duty) == 0)
 			return true;
 	}
+	return false;
+}
+
+bool
+spine_caller_is_clinician(void)
+{
+	const SpineCaller *caller = spine_caller_get();
+
+	for (int i = 0; i < caller->nmemberships; i++)
+		if (strcmp(caller->memberships[i].duty, "clinician") == 0)
+			return true;
 	return false;
 }
 

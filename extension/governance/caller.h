@@ -33,6 +33,7 @@ typedef struct SpineCaller
 	/* organisations whose own rows the role may read: theirs and what is below them */
 	int			nreadable;
 	char	  **readable;
+	int		   *readable_lengths;
 	Datum		readable_array; /* the same as text[], for spine.my_organisations() */
 } SpineCaller;
 
@@ -51,5 +52,8 @@ extern bool spine_kind_may_write_subject(const char *kind, const char *subject);
 
 /* Is any governor membership for this organisation held? */
 extern bool spine_caller_has_duty(const char *organisation, const char *duty);
+
+/* Is the caller a clinician of any organisation? */
+extern bool spine_caller_is_clinician(void);
 
 #endif							/* SPINE_CALLER_H */

@@ -36,6 +36,7 @@
 #include "caller.h"
 #include "guc.h"
 #include "openings.h"
+#include "utility.h"
 
 #define FACTS_MS	10000		/* how long what is known of a person is believed */
 
@@ -221,8 +222,17 @@ spine_opening_add(PG_FUNCTION_ARGS)
 	copy_code(purpose, PG_GETARG_TEXT_PP(2), "purpose");
 	deconstruct_array(patients, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &ids, &nulls, &n);
 
+	/* what is planned may rest on nothing being open: see own_plan.c */
+	if (spine_utility_is_planning())
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a record cannot be opened while a statement is being planned"),
+				 errhint("Open it in a statement of its own; functions that open records are VOLATILE.")));
+
 	openings_check();
 	openings_init();
+	if (nopenings == 0)
+		spine_own_plans_forget();
 	if (nopenings == 0 || spine_openings_mark != mark)
 	{
 		char		value[16];

@@ -52,6 +52,9 @@ extern int	spine_openings_count(void);
 /* The patient, if opened by whomever; NULL if not. */
 extern SpineOpenedPatient *spine_opening_find(const pg_uuid_t *patient);
 
+/* Makes plans that hold while nothing is open alone invalid (own_plan.c). */
+extern void spine_own_plans_forget(void);
+
 /* Fills in, or renews, dissents and mothers. */
 extern void spine_opening_facts(SpineOpenedPatient *opened);
 

@@ -44,6 +44,7 @@ static const char *const group_roles[] = {
 
 static ProcessUtility_hook_type next_utility = NULL;
 static planner_hook_type next_planner = NULL;
+static int	planning = 0;
 
 
 /* ---------------------------------------------------------------- who */
@@ -268,16 +269,31 @@ guard_planner(Query *parse, const char *query_string, int cursor_options, ParamL
 {
 	PlannedStmt *plan;
 
-	if (next_planner)
-		plan = next_planner(parse, query_string, cursor_options, params);
-	else
-		plan = standard_planner(parse, query_string, cursor_options, params);
+	planning++;
+	PG_TRY();
+	{
+		if (next_planner)
+			plan = next_planner(parse, query_string, cursor_options, params);
+		else
+			plan = standard_planner(parse, query_string, cursor_options, params);
+	}
+	PG_FINALLY();
+	{
+		planning--;
+	}
+	PG_END_TRY();
 
 	if (Debug_print_plan && client_min_messages <= LOG &&
 		!caller_is_free() && spine_governance_has_store() &&
 		(caller_is_bound() || range_table_walker(plan->rtable, reaches_store, NULL, QTW_EXAMINE_RTES_BEFORE)))
 		refuse_explain("debug_print_plan");
 	return plan;
+}
+
+bool
+spine_utility_is_planning(void)
+{
+	return planning > 0;
 }
 
 void

@@ -41,6 +41,7 @@ typedef struct Row
 
 static const char *const purposes[] = {"care", "emergency"};
 
+PG_FUNCTION_INFO_V1(spine_owns);
 PG_FUNCTION_INFO_V1(spine_visible);
 PG_FUNCTION_INFO_V1(spine_permits);
 PG_FUNCTION_INFO_V1(spine_withheld);
@@ -58,7 +59,7 @@ is_own(const SpineCaller *caller, const char *owner, int owner_length)
 {
 	for (int i = 0; i < caller->nreadable; i++)
 	{
-		if (text_is(owner, owner_length, caller->readable[i]))
+		if (caller->readable_lengths[i] == owner_length && memcmp(owner, caller->readable[i], owner_length) == 0)
 			return true;
 	}
 	return false;
@@ -230,6 +231,18 @@ row_get(FunctionCallInfo fcinfo, Row *row)
 	row->group = VARDATA_ANY(group);
 	row->group_length = VARSIZE_ANY_EXHDR(group);
 	return true;
+}
+
+/* spine.owns(owner text) returns boolean */
+Datum
+spine_owns(PG_FUNCTION_ARGS)
+{
+	text	   *owner = PG_GETARG_TEXT_PP(0);
+
+	if (!is_own(spine_caller_get(), VARDATA_ANY(owner), VARSIZE_ANY_EXHDR(owner)))
+		PG_RETURN_BOOL(false);
+	spine_rows_shown++;
+	PG_RETURN_BOOL(true);
 }
 
 /* spine.visible(owner text, audience text[], patient_id uuid, data_group text) returns boolean */

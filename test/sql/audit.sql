@@ -98,7 +98,7 @@ SELECT spine.audit_access('RQM', 'clinician', spine.patient_id('9990000034'), 'e
 ROLLBACK;
 SELECT results_eq($$ SELECT kind, how FROM spine.access_log ORDER BY access_id DESC LIMIT 1 $$, $$ VALUES ('emergency', ARRAY['emergency']) $$, 'an emergency is written as one');
 SELECT results_eq($$ SELECT organisation, kind, owner, reason, until > now() + interval '179 minutes', audience FROM spine.relationship WHERE relationship_id = '00000000-0000-7000-8000-00000000000e' $$,
-	$$ VALUES ('RQM', 'emergency', 'RQM', 'she bleeds', true, ARRAY['RYJ:care']) $$, 'with its relationship, though the transaction was rolled back');
+	$$ VALUES ('RQM', 'emergency', 'RQM', 'she bleeds', true, '{}'::text[]) $$, 'with its relationship, though the transaction was rolled back');
 SELECT throws_ok($$ SELECT spine.audit_access('RQM', 'clinician', spine.patient_id('9990000034'), 'emergency', 'x', '{RYJ}', '{emergency}', '{}',
 	now() + interval '3 hours', '00000000-0000-7000-8000-00000000000e') $$, 'SP009', 'the access log cannot be written', 'without its relationship there is no entry');
 SELECT is(faults(), 'whole', 'and no gap');

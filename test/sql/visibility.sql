@@ -1,7 +1,7 @@
 -- Which rows a role sees, whatever it does to see more.
 \ir setup.psql
 \ir as_role.psql
-SELECT plan(128);
+SELECT plan(131);
 SELECT two_trusts('visibility') \g /dev/null
 SELECT make_roles('visibility_operator', 'visibility_device', 'visibility_reports', 'visibility_both', 'visibility_stranger', 'visibility_unit') \g /dev/null
 SELECT spine.add_organisation('RYJ01', 'A hospital', 'unit', 'RYJ'), spine.host_organisation('RYJ01'), spine.host_organisation('QRV') \g /dev/null
@@ -129,6 +129,40 @@ SELECT is(fetched_after('SELECT spine.remove_member(''visibility_rqm_clinician''
 ROLLBACK;
 SELECT is(fetched_after('SELECT close_all()'), 'RQMP9', 'nor a record that is closed');
 
+-- a plan made while nothing is open (own_plan.c) is made anew when something is
+
+CREATE FUNCTION plan_of(who text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	line text;
+	plan text := '';
+BEGIN
+	EXECUTE format('SET LOCAL ROLE %I', who);
+	FOR line IN EXECUTE 'EXPLAIN (VERBOSE) SELECT pregnancy_id FROM maternity_2_0.booking' LOOP
+		plan := plan || line;
+	END LOOP;
+	RESET ROLE;
+	RETURN plan;
+END
+$$;
+SELECT close_all() \g /dev/null
+-- members may not EXPLAIN; who has the owner's privileges may
+BEGIN;
+GRANT spine_owner TO visibility_ryj_analyst;
+SELECT matches(plan_of('visibility_ryj_analyst'), '^(?!.*(visible|permits)).*spine.owns', 'who can open nothing is asked for the owner alone');
+ROLLBACK;
+SET plan_cache_mode = force_generic_plan;
+PREPARE kept AS SELECT string_agg(owner || pregnancy_id, ' ' ORDER BY owner) FROM maternity_2_0.booking;
+SET ROLE visibility_rqm_analyst;
+EXECUTE kept \g /dev/null
+SET ROLE visibility_rqm_clinician;
+SELECT spine.open_record('9990000018', 'care', 'x') \g /dev/null
+EXECUTE kept \gset kept_
+SELECT spine.close_records() \g /dev/null
+RESET ROLE;
+DEALLOCATE kept;
+RESET plan_cache_mode;
+SELECT is(:'kept_string_agg'::text, 'RQMP9 RYJP1', 'a plan kept from before shows what is opened, items too');
+
 -- a plan outlives a change of role (attack 39)
 
 SELECT open_it('9990000018') \g /dev/null
@@ -234,6 +268,18 @@ UNLISTEN spine_submission;
 \set told `grep -c Asynchronous /tmp/spine_visibility_notified`
 \! rm -f /tmp/spine_visibility_notified
 SELECT is(ARRAY[:'notified', :'told'], ARRAY['1', '1'], 'a notification holds an id and nothing else (attack 51)');
+
+-- what a statement shows is settled when it is planned: nothing is opened then
+
+CREATE FUNCTION trick() RETURNS boolean LANGUAGE sql IMMUTABLE AS $$ SELECT spine.open_record('9990000018', 'care', 'x') IS NOT NULL $$;
+SELECT close_all() \g /dev/null
+\set ON_ERROR_STOP off
+SET ROLE visibility_rqm_clinician;
+SELECT complex_social_factors_indicator FROM maternity_2_0.booking WHERE trick() \g /dev/null
+\set trick :LAST_ERROR_SQLSTATE
+RESET ROLE;
+\set ON_ERROR_STOP on
+SELECT is(:'trick'::text, '0A000', 'a function that the planner evaluates opens no record');
 
 SELECT * FROM finish();
 REVOKE spine_member, spine_supplier FROM visibility_stranger;
