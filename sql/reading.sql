@@ -139,10 +139,10 @@ BEGIN
 			   coalesce(array_agg(s.owner ORDER BY s.owner) FILTER (WHERE s.owner = ANY (own)), '{}')
 		  INTO others, own_owners
 		  FROM (SELECT DISTINCT r.owner FROM spine.all_records r WHERE r.patient_id = ANY (linked)) s;
-		IF NOT alone OR others = '{}' AND acts_for <> ALL (own_owners) THEN
+		IF NOT alone OR others = '{}' AND NOT own_owners && spine.with_units(acts_for) THEN
 			PERFORM spine.opening_undo();
 		END IF;
-		IF others <> '{}' OR acts_for = ANY (own_owners) THEN
+		IF others <> '{}' OR own_owners && spine.with_units(acts_for) THEN
 			allowed := allowed || acts_for;
 			PERFORM spine.rows_shown_as(shown, 0);
 			-- the clauses under which it was given something, and what relationship each rests on

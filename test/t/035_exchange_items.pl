@@ -23,7 +23,9 @@ connect_nodes($ryj, $rqm, 'RYJ', 'RQM');
 my $nhs = '9434765919';
 $ryj->sql_as('ryj_supplier', <<"END");
 INSERT INTO maternity_2_0.booking (nhs_number, local_patient_id, local_episode_id, antenatal_booking_date, edd_agreed, complex_social_factors_indicator)
-	VALUES ('$nhs', 'W1', 'P1', '2026-01-05', '2026-08-10', 'Y')
+	VALUES ('$nhs', 'W1', 'P1', '2026-01-05', '2026-08-10', 'Y');
+INSERT INTO maternity_2_0.social_circumstances (nhs_number, mother_local_id, social_circumstance_code, social_circumstance_date)
+	VALUES ('$nhs', 'W1', '105531004', '2025-03-04')
 END
 
 # agree(VERSION, CLAUSE): a version of the agreement, whose clause has these keys besides, in force at both nodes
@@ -34,7 +36,7 @@ sub agree
 SELECT spine.propose_agreement('{"name": "two", "version": $version, "title": "Two Trusts", "parties": ["RYJ", "RQM"],
  "start": "2026-01-01", "end": null, "review": "2030-01-01",
  "clauses": [{"from": ["RYJ", "RQM"], "to": ["RYJ", "RQM"], "purpose": "care", "dataset": "maternity",
-			  "groups": ["booking"], "relationships": ["referral"] $clause}]}')
+			  "groups": ["booking", "social_circumstances"], "relationships": ["referral"] $clause}]}')
 END
 	$rqm->wait_for("SELECT count(*) FROM spine.agreement_event WHERE kind = 'proposed' AND version = $version", 1);
 	$rqm->sql_as('rqm_governor', "SELECT spine.sign_agreement('two', $version)");
@@ -59,12 +61,16 @@ ok(defined agree(1, ''), 'an agreement');
 my $referral = $ryj->sql_as('ryj_clinician', "SELECT spine.refer('$nhs', 'RQM', 'care goes on there')");
 ok(defined $rqm->wait_for($items, '2026-01-05'), 'a booking arrives without its restricted item');
 is($rqm->sql($anywhere), 0, 'of which there is nothing at the neighbour');
+my $social = 'SELECT concat_ws(\',\', local_record_id = record_id::text, event_at, mother_local_id, social_circumstance_code, social_circumstance_date) FROM maternity.social_circumstances';
+ok(defined $rqm->wait_for($social, 't,W1'), 'nor of what is made of restricted items: a key, a time');
+like($ryj->sql('SELECT local_record_id FROM maternity.social_circumstances'), qr/105531004/, 'which at home tells them');
 is($ryj->sql($items), '2026-01-05,Y', 'at home it is whole');
 $rqm->sql_as('rqm_clinician', "SELECT spine.open_record('$nhs', 'care', 'x')");
 is($rqm->sql_as('rqm_clinician', "SET client_min_messages = error; SELECT spine.open_record('$nhs', 'care', 'x') IS NOT NULL; $items" =~ s/maternity\./maternity_2_0./r),
 	"t\n2026-01-05", 'a clinician there sees what came');
 ok(defined agree(2, ', "item_classes": ["administrative", "clinical", "identity", "restricted"]'), 'a version that shows restricted items');
 ok(defined $rqm->wait_for($items, '2026-01-05,Y'), 'and they come');
+ok(defined $rqm->wait_for('SELECT local_record_id FROM maternity.social_circumstances', $ryj->sql('SELECT local_record_id FROM maternity.social_circumstances')), 'the key too');
 ok(defined agree(21, ', "item_classes": ["administrative"]}, {"from": ["RYJ"], "to": ["RQM"], "purpose": "care", "dataset": "maternity", "groups": ["booking"], "relationships": ["episode"]'), 'two clauses');
 ok(defined $rqm->wait_for($items, $rqm->sql("SELECT CASE class WHEN 'administrative' THEN '2026-01-05' ELSE '' END FROM spine.data_items WHERE dataset = 'maternity' AND version = '2.0' AND data_group = 'booking' AND item = 'antenatal_booking_date'")),
 	'of which the one whose relationship there is says what is seen');
