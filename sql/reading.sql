@@ -87,14 +87,16 @@ CREATE FUNCTION spine.group_marks(data_group text) RETURNS TABLE (mark text, col
 COMMENT ON FUNCTION spine.group_marks(text) IS
 	'The items of a data group (DATASET.GROUP) by column, each with its mark: a, c, i or r for the class, behind m for what a baby''s record says about the mother, as the newest version has it; and whether local_record_id or event_at is made of it.';
 
+CREATE FUNCTION spine.visible_owners(patients uuid[]) RETURNS text[]
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'spine_visible_owners';
+COMMENT ON FUNCTION spine.visible_owners(uuid[]) IS
+	'Whose records of these patients the caller may see at this moment: each row''s owner of whom spine.visible() is true.';
+
 CREATE FUNCTION spine.open_record(nhs_number spine.nhs_number, purpose text DEFAULT 'care', reason text DEFAULT NULL,
 								  for_transaction boolean DEFAULT false) RETURNS timestamptz
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
-	-- planned once in a session, for all groups: planning would take longer than reading
-	SET plan_cache_mode = force_generic_plan
-	SET enable_seqscan = off
-	SET jit = off
 	AS $fn$
 #variable_conflict use_variable
 DECLARE
@@ -111,8 +113,6 @@ DECLARE
 	how text[];
 	basis text[];
 	opened_until timestamptz;
-	-- what is looked at here is shown to nobody
-	shown bigint := spine.rows_shown();
 BEGIN
 	IF organisations = '{}' THEN
 		RAISE EXCEPTION 'permission denied: records are opened by clinicians' USING ERRCODE = 'insufficient_privilege';
@@ -131,20 +131,19 @@ BEGIN
 	linked := spine.linked_patients(the_patient);
 	own := spine.my_organisations();
 
-	-- What will be visible is what row-level security then shows: open, look, take back. So
+	-- What will be visible is what spine.visible() then says of each row: open, look, take back. So
 	-- there is one definition of what may be seen, and an organisation for which nothing is there gets no opening.
 	FOREACH acts_for IN ARRAY organisations LOOP
 		opened_until := spine.opening_add(linked, acts_for, purpose, NOT alone OR coalesce(for_transaction, false));
 		SELECT coalesce(array_agg(s.owner ORDER BY s.owner) FILTER (WHERE s.owner <> ALL (own)), '{}'),
 			   coalesce(array_agg(s.owner ORDER BY s.owner) FILTER (WHERE s.owner = ANY (own)), '{}')
 		  INTO others, own_owners
-		  FROM (SELECT DISTINCT r.owner FROM spine.all_records r WHERE r.patient_id = ANY (linked)) s;
-		IF NOT alone OR others = '{}' AND NOT own_owners && spine.with_units(acts_for) THEN
+		  FROM unnest(spine.visible_owners(linked)) AS s (owner);
+		IF NOT alone OR others = '{}' AND acts_for <> ALL (own_owners) THEN
 			PERFORM spine.opening_undo();
 		END IF;
-		IF others <> '{}' OR own_owners && spine.with_units(acts_for) THEN
+		IF others <> '{}' OR acts_for = ANY (own_owners) THEN
 			allowed := allowed || acts_for;
-			PERFORM spine.rows_shown_as(shown, 0);
 			-- the clauses under which it was given something, and what relationship each rests on
 			SELECT coalesce(array_agg(DISTINCT l.kind ORDER BY l.kind), '{}'),
 				   coalesce(array_agg(DISTINCT format('%s v%s clause %s', c.agreement, c.version, c.clause)), '{}')
@@ -342,7 +341,8 @@ BEGIN
 		'spine.narrowed_support(internal)', 'spine.owns_support(internal)', 'spine.visible_support(internal)', 'spine.permits_support(internal)',
 		'spine.narrowed(boolean)', 'spine.owns(text)',
 		'spine.my_opened_patients()', 'spine.visible(text, text[], uuid, text)', 'spine.permits(text, text[], uuid, text)',
-		'spine.withheld(text, text[], uuid, text)', 'spine.record_items(record, text[], text[])', 'spine.group_marks(text)']
+		'spine.withheld(text, text[], uuid, text)', 'spine.record_items(record, text[], text[])', 'spine.group_marks(text)',
+		'spine.visible_owners(uuid[])']
 	LOOP
 		EXECUTE pg_catalog.format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', internal);
 		EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO spine_owner', internal);

@@ -84,6 +84,8 @@ static MemoryContext rules_context = NULL;
 static HTAB *rules = NULL;
 static HTAB *settling = NULL;
 static HTAB *groups = NULL;
+static SpineGroupTable *tables = NULL;
+static int	ntables = 0;
 static uint64 rules_stamp = 0;
 static LocalTransactionId rules_only_in = InvalidLocalTransactionId;
 
@@ -197,6 +199,7 @@ rules_load(void)
 	rules = NULL;
 	settling = NULL;
 	groups = NULL;
+	tables = NULL;
 	if (rules_context != NULL)
 		MemoryContextDelete(rules_context);
 	rules_context = NULL;
@@ -533,4 +536,37 @@ spine_rules_items(const char *group, int group_length, SpineItem **items)
 		(*items)[i].column = pnstrdup(entry->items[i].column, entry->items[i].column_length);
 	}
 	return n;
+}
+
+int
+spine_rules_tables(SpineGroupTable **found)
+{
+	rules_load();
+	if (tables == NULL)
+	{
+		SpineLookup lookup;
+		SpineGroupTable *fresh;
+		bool		isnull;
+
+		spine_lookup_begin(&lookup);
+		ask("SELECT g.dataset || '.' || g.data_group, pg_catalog.to_regclass(pg_catalog.format('%I.%I', g.dataset, g.data_group))::oid"
+			" FROM spine.published_groups() g"
+			" WHERE pg_catalog.to_regclass(pg_catalog.format('%I.%I', g.dataset, g.data_group)) IS NOT NULL ORDER BY 1");
+		fresh = MemoryContextAllocZero(rules_context, sizeof(SpineGroupTable) * Max(SPI_processed, 1));
+		for (uint64 i = 0; i < SPI_processed; i++)
+		{
+			fresh[i].group = MemoryContextStrdup(rules_context, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
+			fresh[i].relid = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
+		}
+		ntables = (int) SPI_processed;
+		spine_lookup_end(&lookup);
+		tables = fresh;
+	}
+	*found = palloc(sizeof(SpineGroupTable) * Max(ntables, 1));
+	for (int i = 0; i < ntables; i++)
+	{
+		(*found)[i].group = pstrdup(tables[i].group);
+		(*found)[i].relid = tables[i].relid;
+	}
+	return ntables;
 }

@@ -54,6 +54,16 @@ extern bool spine_rules_are_settling(const char *owner, int owner_length, const 
 extern ArrayType *spine_rules_audience(const char *owner, int owner_length,
 									   const char *group, int group_length, const pg_uuid_t *patient);
 
+/* The table of a data group. */
+typedef struct SpineGroupTable
+{
+	char	   *group;			/* DATASET.GROUP */
+	Oid			relid;
+} SpineGroupTable;
+
+/* Those of all groups published here, copied into the present memory context. */
+extern int	spine_rules_tables(SpineGroupTable **tables);
+
 /* One item of a data group; its name is the caller's. False where there is none. */
 extern bool spine_rules_item(const char *group, int group_length, const char *column, int column_length, SpineItem *item);
 
