@@ -97,6 +97,9 @@ CREATE FUNCTION spine.open_record(nhs_number spine.nhs_number, purpose text DEFA
 								  for_transaction boolean DEFAULT false) RETURNS timestamptz
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan
+	SET enable_seqscan = off
+	SET jit = off
 	AS $fn$
 #variable_conflict use_variable
 DECLARE

@@ -415,12 +415,14 @@ spine_opening_facts(SpineOpenedPatient *opened)
 	if (plan == NULL)
 	{
 		Oid			type = UUIDOID;
-		SPIPlanPtr	fresh = SPI_prepare("SELECT ARRAY(SELECT DISTINCT coalesce(d.organisation, '') FROM spine.dissent d"
-										" WHERE d.patient_id = ANY (x.ids) AND d.purpose = 'care'"
-										" AND (d.until IS NULL OR d.until > now())),"
-										" spine.mothers(x.ids)"
-										" FROM (SELECT spine.linked_patients($1) AS ids) x",
-										1, &type);
+
+		/* planned once: planning costs more than running */
+		SPIPlanPtr	fresh = SPI_prepare_cursor("SELECT ARRAY(SELECT DISTINCT coalesce(d.organisation, '') FROM spine.dissent d"
+											   " WHERE d.patient_id = ANY (x.ids) AND d.purpose = 'care'"
+											   " AND (d.until IS NULL OR d.until > now())),"
+											   " spine.mothers(x.ids)"
+											   " FROM (SELECT spine.linked_patients($1) AS ids OFFSET 0) x",
+											   1, &type, CURSOR_OPT_GENERIC_PLAN);
 
 		if (fresh == NULL)
 			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));

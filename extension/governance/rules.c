@@ -434,7 +434,7 @@ spine_rules_audience(const char *owner, int owner_length,
 	if (plan == NULL)
 	{
 		Oid			types[4] = {TEXTOID, TEXTOID, TEXTOID, UUIDOID};
-		SPIPlanPtr	fresh = SPI_prepare("SELECT spine.audience($1, $2, $3, $4)", 4, types);
+		SPIPlanPtr	fresh = SPI_prepare_cursor("SELECT spine.audience($1, $2, $3, $4)", 4, types, CURSOR_OPT_GENERIC_PLAN);
 
 		if (fresh == NULL)
 			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
