@@ -691,6 +691,7 @@ void
 spine_courier_main(Datum database)
 {
 	TimestampTz listed_at = 0;
+	TimestampTz rest_until = 0;
 	bool		more = false;
 
 	spine_worker_start();
@@ -731,11 +732,19 @@ spine_courier_main(Datum database)
 			courier_do_chores();
 			wait = courier_advance();
 		}
-		if (look || more)
+		now = GetCurrentTimestamp();
+		if ((look || more) && now >= rest_until)
 		{
+			TimestampTz began = now;
+
 			more = courier_reaudience();
-			wait = more ? 0 : courier_advance();
+			now = GetCurrentTimestamp();
+			/* it rests as long as it has worked: others write meanwhile */
+			rest_until = now + (now - began);
+			wait = courier_advance();
 		}
+		if (more)
+			wait = Min(wait, Max(TimestampDifferenceMilliseconds(now, rest_until), 1));
 		if (courier_wait(wait))
 			for (Neighbour *neighbour = neighbours; neighbour; neighbour = neighbour->next)
 				neighbour->look = true;

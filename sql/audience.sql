@@ -441,7 +441,7 @@ $fn$;
 COMMENT ON FUNCTION spine.reaudience_group(text, text, text, integer) IS
 	'spine.reaudience_rules at once where the owner has few records in the group, at most so many; more are left to spine.reaudience_turn(), and what changes the rules commits without waiting for them. Returns how many records changed, and how many more may be done at once.';
 
-CREATE FUNCTION spine.reaudience_turn(most integer DEFAULT 2000) RETURNS bigint
+CREATE FUNCTION spine.reaudience_turn(most integer DEFAULT 500) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 	SET jit = off

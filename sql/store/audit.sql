@@ -20,7 +20,7 @@ CREATE TABLE spine.access_log (
 	hash bytea NOT NULL,
 	-- one constraint: each is made ready anew for every batch of entries
 	CHECK (CASE WHEN kind IN ('opening', 'emergency') THEN patient_id IS NOT NULL AND purpose IS NOT NULL AND reason IS NOT NULL
-				ELSE kind = 'list' OR kind = 'export' AND statement IS NOT NULL END)
+				ELSE kind = 'export' AND statement IS NOT NULL END)
 );
 CREATE INDEX access_log_patient ON spine.access_log (patient_id, at) WHERE patient_id IS NOT NULL;
 COMMENT ON TABLE spine.access_log IS 'Every opening of a person''s record: who (role, and the person stated in spine.user), for which organisation, why, whose rows, how and on which basis; and every statement that showed many rows (kind export). Written by the auditor alone, counted without a gap from 1 on, append-only. content_mac: HMAC-SHA-256 under the network key of all columns before it; hash: SHA-256 of the hash before, access_id, at and content_mac.';

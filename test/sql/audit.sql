@@ -126,7 +126,7 @@ $$;
 SELECT is(tampered($$ UPDATE spine.access_log SET reason = 'another' WHERE access_id = 3 $$), '3: content changed: it is not what content_mac was made of', 'a reason that was changed');
 SELECT alike(tampered(format('UPDATE spine.access_log SET %s WHERE access_id = 3', change)), '3: content changed%', 'changed: ' || change)
   FROM unnest(ARRAY['role_name = ''x''', 'user_name = ''x''', 'organisation = ''R1K''', 'duty = ''x''', 'patient_id = gen_random_uuid()', 'purpose = ''x''',
-					'owners = owners || ''R1K''::text', 'owners = ARRAY[''RY'', ''J'']', 'how = ''{own}''', 'basis = ''{}''', 'kind = ''list''', 'record_count = 1', 'statement = ''x''',
+					'owners = owners || ''R1K''::text', 'owners = ARRAY[''RY'', ''J'']', 'how = ''{own}''', 'basis = ''{}''', 'kind = ''emergency''', 'record_count = 1', 'statement = ''x''',
 					'at = at + interval ''1 microsecond''', 'content_mac = sha256(content_mac)', 'user_name = ''''']) change;
 SELECT is(tampered($$ UPDATE spine.access_log SET hash = sha256(hash) WHERE access_id = 3 $$), '3: link broken: hash does not follow from the entry before', 'a hash that was changed');
 SELECT is(tampered($$ UPDATE spine.access_log SET hash = '' WHERE access_id = 3 $$), '3: link broken: hash does not follow from the entry before', 'or taken away');
