@@ -163,7 +163,7 @@ BEGIN
 	RETURN QUERY
 	SELECT spine.exchange_place(c.name), c.name, c.name::regclass, spine.exchange_id(c.name)::name, false
 		FROM unnest('{spine.agreement_event,spine.dissent,spine.relationship,spine.review_event,spine.access_notice}'::text[]) AS c (name)
-		WHERE (only_relation IS NULL OR only_relation = c.name) AND to_regclass(c.name) IS NOT NULL
+		WHERE only_relation IS NULL OR only_relation = c.name
 	UNION ALL
 	SELECT 6, s.nspname || '.' || c.relname, c.oid::regclass, 'record_id'::name, true
 		FROM pg_namespace s JOIN pg_class c ON c.relnamespace = s.oid
