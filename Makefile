@@ -42,6 +42,7 @@ OBJS = \
 	extension/exchange/doorbell.o \
 	extension/exchange/deliver.o \
 	extension/exchange/conninfo.o \
+	extension/exchange/pseudonym.o \
 	extension/generate/generate.o extension/generate/journey.o extension/generate/marginals.o \
 	extension/generate/record.o extension/generate/tell.o \
 	bgworkers/worker.o \
@@ -69,6 +70,7 @@ SQL_FILES = \
 	sql/examples.sql \
 	sql/specification.sql \
 	sql/exchange.sql \
+	sql/hubs.sql \
 	sql/generate.sql \
 	sql/create_store.sql
 

@@ -35,6 +35,10 @@ BEGIN
 	IF NOT EXISTS (SELECT FROM spine.node n WHERE NOT n.is_self AND n.state <> 'ended') THEN
 		RETURN NULL;
 	END IF;
+	-- of whatever owner it is, a link changes who is one person
+	IF TG_ARGV[0] = 'identity_link' THEN
+		PERFORM spine.deliver_to_hubs((SELECT array_agg(ARRAY[l.from_patient, l.to_patient]) FROM new_rows l));
+	END IF;
 	-- the patients of own links, as pairs
 	CASE TG_ARGV[0]
 		WHEN 'identity_link' THEN
@@ -60,6 +64,7 @@ BEGIN
 		RETURN NULL;
 	END IF;
 
+	PERFORM spine.deliver_to_hubs(pairs) WHERE TG_ARGV[0] = 'episode';
 	-- records reach a neighbour only where its organisation has a relationship to the patient
 	FOR destination IN
 		SELECT n.name, array_agg(DISTINCT o.organisation) AS organisations, p.one, p.other
@@ -67,7 +72,7 @@ BEGIN
 			  FROM generate_subscripts(pairs, 1) i) p
 			JOIN spine.relationship r ON r.patient_id IN (p.one, p.other)
 			JOIN spine.node_organisation o ON o.organisation = r.organisation
-			JOIN spine.node n ON n.name = o.node AND NOT n.is_self AND n.state <> 'ended'
+			JOIN spine.node n ON n.name = o.node AND NOT n.is_self AND n.state <> 'ended' AND n.purpose = 'care'
 		GROUP BY n.name, p.one, p.other
 	LOOP
 		FOR one_table IN
@@ -100,21 +105,21 @@ CREATE FUNCTION spine.audience_names(audience text[], organisations text[]) RETU
 	AS 'MODULE_PATHNAME', 'spine_audience_names';
 ALTER FUNCTION spine.audience_names(text[], text[]) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.audience_names(text[], text[]) FROM PUBLIC;
-COMMENT ON FUNCTION spine.audience_names(text[], text[]) IS 'Whether the audience holds one of the organisations'' tokens for care or emergency: no other purpose may have an identified row.';
+COMMENT ON FUNCTION spine.audience_names(text[], text[]) IS 'Whether the audience holds a token of one of these addressees: ORGANISATION, for care and emergency, as no other purpose may have an identified row, or ORGANISATION:PURPOSE, who gets pseudonyms.';
 
 CREATE FUNCTION spine.audience_of(audience text[], organisations text[]) RETURNS text[]
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
 	AS 'MODULE_PATHNAME', 'spine_audience_of';
 ALTER FUNCTION spine.audience_of(text[], text[]) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.audience_of(text[], text[]) FROM PUBLIC;
-COMMENT ON FUNCTION spine.audience_of(text[], text[]) IS 'The organisations'' own tokens of the audience, for care and emergency, with what they say of items.';
+COMMENT ON FUNCTION spine.audience_of(text[], text[]) IS 'The tokens of the audience that are of one of these addressees, as spine.audience_names() has them, with what they say of items.';
 
 CREATE FUNCTION spine.withheld_from(audience text[], organisations text[], data_group text) RETURNS text[]
 	LANGUAGE c STABLE STRICT PARALLEL SAFE
 	AS 'MODULE_PATHNAME', 'spine_withheld_from';
 ALTER FUNCTION spine.withheld_from(text[], text[], text) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.withheld_from(text[], text[], text) FROM PUBLIC;
-COMMENT ON FUNCTION spine.withheld_from(text[], text[], text) IS 'The columns of a row of a data group (DATASET.GROUP) with this audience that none of the organisations may have, those of the envelope that are made of such items among them.';
+COMMENT ON FUNCTION spine.withheld_from(text[], text[], text) IS 'The columns of a row of a data group (DATASET.GROUP) with this audience that none of the addressees (ORGANISATION or ORGANISATION:PURPOSE) may have, those of the envelope that are made of such items among them.';
 
 CREATE FUNCTION spine.organisations_of(node text) RETURNS text[]
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -329,6 +334,20 @@ ALTER FUNCTION spine.cluster_identity() OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.cluster_identity() FROM PUBLIC;
 COMMENT ON FUNCTION spine.cluster_identity() IS 'System identifier and timeline: where snapshots of this node are comparable.';
 
+CREATE FUNCTION spine.audience_to_send(relation text) RETURNS text
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+	-- while a group's audiences are being computed anew, the rules themselves are asked
+	SELECT CASE WHEN EXISTS (SELECT FROM spine.reaudience_task k WHERE k.dataset || '.' || k.data_group = relation)
+				THEN 'CASE WHEN EXISTS (SELECT FROM spine.reaudience_task k WHERE k.owner = t.owner AND k.dataset || ''.'' || k.data_group = $1) '
+					 'THEN spine.audience(t.owner, split_part($1, ''.'', 1), split_part($1, ''.'', 2), t.patient_id) ELSE t.audience END'
+				ELSE 't.audience' END
+	$$;
+ALTER FUNCTION spine.audience_to_send(text) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.audience_to_send(text) FROM PUBLIC;
+COMMENT ON FUNCTION spine.audience_to_send(text) IS 'SQL: the audience by which a row t of the group''s table $1 is sent.';
+
 -- The rows of one table as a neighbour may have them now; ids that it may not have are left out.
 CREATE FUNCTION spine.rows_for_neighbour(relation text, ids uuid[], own text[], their text[],
 		OUT puts jsonb, OUT put_ids uuid[], OUT patients uuid[], OUT episodes uuid[])
@@ -337,9 +356,14 @@ CREATE FUNCTION spine.rows_for_neighbour(relation text, ids uuid[], own text[], 
 	AS $$
 DECLARE
 	the_table record;
+	hub text := spine.addressed_hub(their);
 BEGIN
 	SELECT * INTO the_table FROM spine.exchange_tables(relation);
 	IF NOT FOUND THEN
+		RETURN;
+	END IF;
+	IF hub IS NOT NULL AND the_table.is_group THEN
+		SELECT h.puts, h.put_ids INTO puts, put_ids FROM spine.rows_for_hub(hub, relation, the_table.class, ids, own, their) h;
 		RETURN;
 	END IF;
 	EXECUTE format(
@@ -357,11 +381,7 @@ BEGIN
 			 THEN 'array_agg(DISTINCT t.patient_id), array_agg(DISTINCT t.episode_id)'
 			 ELSE 'NULL::uuid[], NULL::uuid[]' END,
 		the_table.class,
-		-- while a group's audiences are being computed anew, the rules themselves are asked
-		CASE WHEN the_table.is_group AND EXISTS (SELECT FROM spine.reaudience_task k WHERE k.dataset || '.' || k.data_group = relation)
-			 THEN 'CASE WHEN EXISTS (SELECT FROM spine.reaudience_task k WHERE k.owner = t.owner AND k.dataset || ''.'' || k.data_group = $1) '
-				  'THEN spine.audience(t.owner, split_part($1, ''.'', 1), split_part($1, ''.'', 2), t.patient_id) ELSE t.audience END'
-			 ELSE 't.audience' END)
+		CASE WHEN the_table.is_group THEN spine.audience_to_send(relation) ELSE 't.audience' END)
 		INTO puts, put_ids, patients, episodes
 		USING relation, ids, own, their;
 END
@@ -383,7 +403,9 @@ DECLARE
 	link spine.link;
 	me text := (SELECT n.name FROM spine.node n WHERE n.is_self);
 	own text[] := spine.organisations_of(me);
-	their text[] := spine.organisations_of(to_node);
+	their text[] := spine.addressees_of(to_node);
+	hub boolean := spine.addressed_hub(their) IS NOT NULL;
+	lists boolean := false;
 	here text := spine.cluster_identity();
 	present pg_snapshot := pg_current_snapshot();
 	this_epoch uuid;
@@ -441,34 +463,47 @@ BEGIN
 		-- do not name, it drops. What changes meanwhile follows from the ledger.
 		SELECT * INTO the_table FROM spine.exchange_tables() t
 			WHERE (t.ord, t.relation) >= (spine.exchange_place(place -> 'full' ->> 'relation'), place -> 'full' ->> 'relation')
+				AND (NOT hub OR spine.goes_to_hubs(t.relation))
 			ORDER BY t.ord, t.relation LIMIT 1;
 		IF FOUND THEN
 			IF the_table.relation <> place -> 'full' ->> 'relation' THEN
 				place := jsonb_set(place, '{full}', jsonb_build_object('relation', the_table.relation));
 			END IF;
-			EXECUTE format(
-				'WITH scanned AS (SELECT t.%1$I AS id, t.owner = ANY ($2) AND spine.audience_names(t.audience, $3) AS due '
-				'FROM %2$s t WHERE $1 IS NULL OR t.%1$I > $1 ORDER BY t.%1$I LIMIT $4 * 20::bigint), '
-				'due AS (SELECT s.id FROM scanned s WHERE s.due ORDER BY s.id LIMIT $4) '
-				'SELECT ARRAY(SELECT d.id FROM due d), (SELECT count(*) FROM scanned), '
-				'(SELECT s.id FROM scanned s ORDER BY s.id DESC LIMIT 1)',
-				the_table.id_column, the_table.class)
-				INTO ids, scanned, last_scanned
-				USING (place -> 'full' ->> 'after')::uuid, own, their, most;
-			-- how far this batch speaks for the table: null, to its end
-			upto := CASE WHEN cardinality(ids) = most THEN ids[most]
-						 WHEN scanned = most * 20::bigint THEN last_scanned END;
+			IF hub AND the_table.is_group THEN
+				SELECT * INTO part FROM spine.hub_turn(to_node, the_table.relation, the_table.class, this_epoch, place -> 'full', own, their, most);
+				ids := part.ids;
+				upto := part.upto;
+				lists := part.lists;
+			ELSE
+				EXECUTE format(
+					'WITH scanned AS (SELECT t.%1$I AS id, t.owner = ANY ($2) AND spine.audience_names(t.audience, $3) AS due '
+					'FROM %2$s t WHERE $1 IS NULL OR t.%1$I > $1 ORDER BY t.%1$I LIMIT $4 * 20::bigint), '
+					'due AS (SELECT s.id FROM scanned s WHERE s.due ORDER BY s.id LIMIT $4) '
+					'SELECT ARRAY(SELECT d.id FROM due d), (SELECT count(*) FROM scanned), '
+					'(SELECT s.id FROM scanned s ORDER BY s.id DESC LIMIT 1)',
+					the_table.id_column, the_table.class)
+					INTO ids, scanned, last_scanned
+					USING (place -> 'full' ->> 'after')::uuid, own, their, most;
+				-- how far this batch speaks for the table: null, to its end
+				upto := CASE WHEN cardinality(ids) = most THEN ids[most]
+							 WHEN scanned = most * 20::bigint THEN last_scanned END;
+			END IF;
 			SELECT * INTO part FROM spine.rows_for_neighbour(the_table.relation, ids, own, their);
 			rows := coalesce(part.puts, '[]');
 			patients := coalesce(part.patients, '{}');
 			episodes := coalesce(part.episodes, '{}');
-			batch := jsonb_build_object('sweep', jsonb_build_object(
-				'relation', the_table.relation, 'after', place -> 'full' ->> 'after', 'upto', upto));
-			IF upto IS NOT NULL THEN
+			IF NOT lists THEN
+				batch := jsonb_build_object('sweep', jsonb_build_object(
+					'relation', the_table.relation, 'after', place -> 'full' ->> 'after', 'upto', upto));
+			END IF;
+			IF lists THEN
+				place := jsonb_set(place, '{full,listed}', 'false');
+			ELSIF upto IS NOT NULL THEN
 				place := jsonb_set(place, '{full,after}', to_jsonb(upto));
 			ELSE
 				SELECT * INTO following FROM spine.exchange_tables() t
 					WHERE (t.ord, t.relation) > (the_table.ord, the_table.relation)
+						AND (NOT hub OR spine.goes_to_hubs(t.relation))
 					ORDER BY t.ord, t.relation LIMIT 1;
 				IF FOUND THEN
 					place := jsonb_set(place, '{full}', jsonb_build_object('relation', following.relation));
@@ -482,7 +517,7 @@ BEGIN
 		IF NOT place ? 'full' THEN
 			-- of other tables it holds nothing of ours
 			batch := coalesce(batch, '{}') || jsonb_build_object('relations',
-				(SELECT jsonb_agg(t.relation) FROM spine.exchange_tables() t));
+				(SELECT jsonb_agg(t.relation) FROM spine.exchange_tables() t WHERE NOT hub OR spine.goes_to_hubs(t.relation)));
 		END IF;
 	ELSE
 		LOOP
@@ -524,7 +559,11 @@ BEGIN
 				LATERAL spine.rows_for_neighbour(p.relation, p.ids, own, their) r
 			ORDER BY spine.exchange_place(p.relation), p.relation
 		LOOP
-			SELECT jsonb_agg(jsonb_build_object('relation', part.relation, 'action', 'withdraw', 'record_id', i))
+			IF hub THEN
+				PERFORM spine.note_sent(to_node, part.relation, part.put_ids);
+			END IF;
+			SELECT jsonb_agg(jsonb_build_object('relation', part.relation, 'action', 'withdraw',
+												'record_id', CASE WHEN hub THEN spine.sent_id(to_node, part.relation, i) ELSE i END))
 				INTO withdrawn
 				FROM unnest(part.ids) i WHERE i <> ALL (coalesce(part.put_ids, '{}'));
 			rows := coalesce(withdrawn, '[]') || rows || coalesce(part.puts, '[]');
@@ -700,9 +739,11 @@ BEGIN
 		'ON CONFLICT (%3$I) DO UPDATE SET (%2$s) = ROW (%4$s) '
 		'WHERE t.revision < EXCLUDED.revision '
 		'OR (t.revision = EXCLUDED.revision AND t.audience IS DISTINCT FROM EXCLUDED.audience) '
-		'OR ($2 AND to_jsonb(t.*) <> to_jsonb(EXCLUDED.*))',
+		'OR ($2 AND to_jsonb(t.*) <> to_jsonb(EXCLUDED.*)) '
+		-- of pseudonyms: who somebody is, and from when dates are counted, changes without a revision
+		'OR ($3 AND t.revision = EXCLUDED.revision AND to_jsonb(t.*) <> to_jsonb(EXCLUDED.*))',
 		the_table.class, columns, the_table.id_column, newer)
-		USING contents, whole;
+		USING contents, whole, EXISTS (SELECT FROM spine.node n WHERE n.name = sender AND n.purpose = 'reporting');
 
 	-- items that this node's version does not have
 	IF the_table.is_group THEN
@@ -1057,7 +1098,7 @@ BEGIN
 	END IF;
 
 	whole := batch ? 'sweep';
-	own := spine.organisations_of(me);
+	own := spine.addressees(spine.organisations_of(me), (SELECT n.purpose FROM spine.node n WHERE n.name = sender));
 	BEGIN
 		PERFORM spine.receive_links(sender, batch)
 			WHERE batch ?| ARRAY['episodes', 'identity_links', 'family_links', 'episode_links'];
@@ -1124,7 +1165,7 @@ COMMENT ON FUNCTION spine.receive(jsonb) IS
 
 -- What is wrong with the form of a batch; null when nothing is.
 CREATE FUNCTION spine.batch_fault(batch jsonb, sender text, me text) RETURNS text
-	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 	AS $$
 DECLARE
@@ -1162,6 +1203,12 @@ BEGIN
 				 ELSE false END), false);
 	IF bad > 0 THEN
 		RETURN format('%s of its rows name no relation that travels, or lack id, owner, revision or audience', bad);
+	END IF;
+	-- nothing that is for care alone comes on a link for reporting
+	IF EXISTS (SELECT FROM spine.node n WHERE n.name = sender AND n.purpose = 'reporting')
+		AND (batch ?| ARRAY['episodes', 'identity_links', 'family_links', 'episode_links']
+			 OR EXISTS (SELECT FROM jsonb_array_elements(batch -> 'rows') e WHERE NOT spine.goes_to_hubs(e ->> 'relation'))) THEN
+		RETURN 'the link is for reporting, which takes agreements and records of data groups alone';
 	END IF;
 	RETURN NULL;
 END
@@ -1284,7 +1331,7 @@ COMMENT ON FUNCTION spine.retry_faults() IS 'Applies again the rows in spine.rec
 
 -- ---------------------------------------------------------------- connecting
 
-CREATE FUNCTION spine.connect_node(name text, conninfo text, organisations text[], role name DEFAULT NULL) RETURNS void
+CREATE FUNCTION spine.connect_node(name text, conninfo text, organisations text[], role name DEFAULT NULL, purpose text DEFAULT 'care') RETURNS void
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 	AS $$
@@ -1303,6 +1350,15 @@ BEGIN
 	IF EXISTS (SELECT FROM spine.node n WHERE n.name = connect_node.name AND n.is_self) THEN
 		RAISE EXCEPTION 'node "%" is this node', connect_node.name
 			USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+	IF connect_node.purpose IS NULL OR connect_node.purpose NOT IN ('care', 'reporting') THEN
+		RAISE EXCEPTION 'a node is connected for care or for reporting'
+			USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+	IF EXISTS (SELECT FROM spine.node n WHERE n.name = connect_node.name AND n.purpose <> connect_node.purpose) THEN
+		RAISE EXCEPTION 'node "%" is known for another purpose', connect_node.name
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = 'What it got for the one stays with it: connect another node for the other.';
 	END IF;
 	IF connect_node.conninfo IS NOT NULL AND NOT spine.is_conninfo(connect_node.conninfo) THEN
 		RAISE EXCEPTION 'the connection string is malformed'
@@ -1344,8 +1400,8 @@ BEGIN
 		EXECUTE format('GRANT spine_neighbour TO %I', connect_node.role);
 	END IF;
 
-	INSERT INTO spine.node AS n (name, conninfo, role_name)
-		VALUES (connect_node.name, connect_node.conninfo, connect_node.role)
+	INSERT INTO spine.node AS n (name, conninfo, role_name, purpose)
+		VALUES (connect_node.name, connect_node.conninfo, connect_node.role, connect_node.purpose)
 		ON CONFLICT (name) DO UPDATE
 			SET conninfo = EXCLUDED.conninfo, role_name = coalesce(EXCLUDED.role_name, n.role_name),
 				state = 'active', connected_at = now();
@@ -1361,6 +1417,11 @@ BEGIN
 	END IF;
 	PERFORM spine.make_ledger_partitions();
 
+	IF connect_node.purpose = 'reporting' THEN
+		INSERT INTO spine.hub_key (node, key_id, key)
+			VALUES (connect_node.name, 'own', spine.random_key())
+			ON CONFLICT DO NOTHING;
+	END IF;
 	INSERT INTO spine.link_received (node) VALUES (connect_node.name) ON CONFLICT DO NOTHING;
 	-- without an epoch the next contact begins one, with everything that the neighbour should have
 	INSERT INTO spine.link (node) VALUES (connect_node.name)
@@ -1368,11 +1429,11 @@ BEGIN
 	PERFORM spine.ring_doorbell();
 END
 $$;
-ALTER FUNCTION spine.connect_node(text, text, text[], name) OWNER TO spine_owner;
-REVOKE EXECUTE ON FUNCTION spine.connect_node(text, text, text[], name) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION spine.connect_node(text, text, text[], name) TO spine_operator;
-COMMENT ON FUNCTION spine.connect_node(text, text, text[], name) IS
-	'Registers a neighbour, or changes one: conninfo says how to reach it (null: it only sends to us), organisations which it hosts (ODS codes), role the existing login role as which it calls us. Everything that it should have is then sent to it. Refused when another node hosts one of the organisations.';
+ALTER FUNCTION spine.connect_node(text, text, text[], name, text) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.connect_node(text, text, text[], name, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION spine.connect_node(text, text, text[], name, text) TO spine_operator;
+COMMENT ON FUNCTION spine.connect_node(text, text, text[], name, text) IS
+	'Registers a neighbour, or changes one: conninfo says how to reach it (null: it only sends to us), organisations which it hosts (ODS codes), role the existing login role as which it calls us. purpose care, or reporting for a hub: an organisation that gets pseudonymised records, and agreements. Everything that it should have is then sent to it. Refused when another node hosts one of the organisations.';
 
 CREATE FUNCTION spine.disconnect_node(name text) RETURNS void
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE

@@ -72,12 +72,32 @@ CREATE FUNCTION spine.record_items(of_row record, hidden text[], withheld text[]
 COMMENT ON FUNCTION spine.record_items(record, text[], text[]) IS
 	'The columns of a row that are not NULL as an object, but for those hidden (the same of every row of a table) and those withheld.';
 
-CREATE FUNCTION spine.group_marks(data_group text) RETURNS TABLE (mark text, column_name text, of_key boolean, of_event boolean)
+CREATE FUNCTION spine.local_numbers(dataset text) RETURNS text[]
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+	SELECT ARRAY(
+		SELECT DISTINCT spine.item_column(i)
+		  FROM spine.dataset d
+		 CROSS JOIN LATERAL jsonb_array_elements(d.definition -> 'groups') AS g
+		 CROSS JOIN LATERAL jsonb_array_elements(g -> 'items') AS i
+		 WHERE d.name = local_numbers.dataset
+		   AND (i ->> 'name' IN (g ->> 'local_patient_id', g ->> 'local_episode_id', g -> 'parent' ->> 'item')
+				OR (i ->> 'type' = 'text' AND i ->> 'class' = 'administrative' AND NOT i ? 'codes'
+					AND (i ->> 'name' = ANY (spine.key_items(g)) OR coalesce((i ->> 'max_length')::integer, 6) > 5)))
+		 ORDER BY 1)
+	$fn$;
+COMMENT ON FUNCTION spine.local_numbers(text) IS
+	'The columns of a data set that hold numbers of the owner''s own systems: of patients, episodes and parents, and administrative texts that come from no code list, but for short ones that are in no key. A column of such a name is one in every group.';
+
+CREATE FUNCTION spine.group_marks(data_group text) RETURNS TABLE (mark text, column_name text, of_key boolean, of_event boolean,
+																	local_number boolean)
 	LANGUAGE sql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 	AS $fn$
 	SELECT (array_agg(spine.item_mark(i) ORDER BY string_to_array(d.version, '.')::integer[] DESC))[1], spine.item_column(i),
-		   bool_or(i ->> 'name' = ANY (spine.key_items(g))), bool_or(i ->> 'name' = ANY (spine.event_items(g)))
+		   bool_or(i ->> 'name' = ANY (spine.key_items(g))), bool_or(i ->> 'name' = ANY (spine.event_items(g))),
+		   spine.item_column(i) = ANY ((SELECT spine.local_numbers(split_part(group_marks.data_group, '.', 1)))::text[])
 	  FROM spine.dataset d
 	 CROSS JOIN LATERAL jsonb_array_elements(d.definition -> 'groups') AS g
 	 CROSS JOIN LATERAL jsonb_array_elements(g -> 'items') AS i
@@ -85,7 +105,7 @@ CREATE FUNCTION spine.group_marks(data_group text) RETURNS TABLE (mark text, col
 	 GROUP BY spine.item_column(i)
 	$fn$;
 COMMENT ON FUNCTION spine.group_marks(text) IS
-	'The items of a data group (DATASET.GROUP) by column, each with its mark: a, c, i or r for the class, behind m for what a baby''s record says about the mother, as the newest version has it; and whether local_record_id or event_at is made of it.';
+	'The items of a data group (DATASET.GROUP) by column, each with its mark: a, c, i or r for the class, behind m for what a baby''s record says about the mother, as the newest version has it; whether local_record_id or event_at is made of it, and whether it is a number that means something in the owner''s systems alone.';
 
 CREATE FUNCTION spine.visible_owners(patients uuid[]) RETURNS text[]
 	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED
@@ -344,7 +364,7 @@ BEGIN
 		'spine.narrowed_support(internal)', 'spine.owns_support(internal)', 'spine.visible_support(internal)', 'spine.permits_support(internal)',
 		'spine.narrowed(boolean)', 'spine.owns(text)',
 		'spine.my_opened_patients()', 'spine.visible(text, text[], uuid, text)', 'spine.permits(text, text[], uuid, text)',
-		'spine.withheld(text, text[], uuid, text)', 'spine.record_items(record, text[], text[])', 'spine.group_marks(text)',
+		'spine.withheld(text, text[], uuid, text)', 'spine.record_items(record, text[], text[])', 'spine.group_marks(text)', 'spine.local_numbers(text)',
 		'spine.visible_owners(uuid[])']
 	LOOP
 		EXECUTE pg_catalog.format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', internal);

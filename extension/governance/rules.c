@@ -211,12 +211,15 @@ rules_load(void)
 	if (spine_governance_has_store())
 	{
 		spine_lookup_begin(&lookup);
-		ask("SELECT r.from_organisation || '>' || r.to_organisation || '>' || r.dataset || '.' || r.data_group,"
+		ask("SELECT r.from_organisation || '>' || r.to_organisation || CASE r.purpose WHEN 'care' THEN '' ELSE ':' || r.purpose END"
+			" || '>' || r.dataset || '.' || r.data_group,"
 			" r.starts_at, r.ends_at, r.emergency, r.scope, r.emergency_scope"
 			" FROM spine.sharing_rule r"
 			" JOIN spine.node_organisation h ON h.organisation = r.to_organisation"
 			" JOIN spine.node n ON n.name = h.node AND n.is_self"
-			" WHERE r.purpose = 'care'");
+			" WHERE r.purpose = 'care'"
+			" OR r.from_organisation IN (SELECT o.organisation FROM spine.node_organisation o"
+			" JOIN spine.node s ON s.name = o.node AND NOT s.is_self AND s.purpose = 'reporting')");
 		for (uint64 i = 0; i < SPI_processed; i++)
 		{
 			HeapTuple	row = SPI_tuptable->vals[i];
@@ -306,6 +309,9 @@ spine_scope_add(SpineScope *scope, const char *said, int length)
 	uint32	   *letters = about_mother ? &scope->mother_letters : &scope->letters;
 	int			from = about_mother ? 1 : 0;
 
+	/* how fine dates are: no item */
+	if (length > 0 && *said == '@')
+		return;
 	if (length > from && said[from] == '+')
 	{
 		single_add(scope, about_mother, said + from + 1, length - from - 1);
@@ -475,7 +481,7 @@ group_load(const char *group, int group_length)
 
 	spine_lookup_begin(&lookup);
 	arg = PointerGetDatum(cstring_to_text_with_len(group, group_length));
-	if (SPI_execute_with_args("SELECT i.mark, i.column_name, i.of_key, i.of_event FROM spine.group_marks($1) i", 1, &type, &arg, NULL,
+	if (SPI_execute_with_args("SELECT i.mark, i.column_name, i.of_key, i.of_event, i.local_number FROM spine.group_marks($1) i", 1, &type, &arg, NULL,
 							  true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "governance look-up failed");
 	n = (int) SPI_processed;
@@ -495,6 +501,7 @@ group_load(const char *group, int group_length)
 		found[i].letter = mark[strlen(mark) - 1];
 		found[i].of_key = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 3, &isnull));
 		found[i].of_event = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 4, &isnull));
+		found[i].local_number = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 5, &isnull));
 		found[i].column = MemoryContextStrdup(rules_context, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2));
 		found[i].column_length = (int) strlen(found[i].column);
 	}

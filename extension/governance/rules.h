@@ -19,6 +19,7 @@ typedef struct SpineItem
 	bool		about_mother;	/* in a baby's record */
 	bool		of_key;			/* local_record_id is made of it */
 	bool		of_event;		/* event_at is */
+	bool		local_number;	/* means something in the owner's systems alone */
 	const char *column;
 	int			column_length;
 } SpineItem;
@@ -38,7 +39,8 @@ extern bool spine_scope_shows(const SpineScope *scope, const SpineItem *item);
 
 /*
  * Is a rule for care in force from this owner to this organisation over this data
- * group (DATASET.GROUP)? emergency: one that allows breaking the glass. What such rules
+ * group (DATASET.GROUP)? For another purpose to is ORGANISATION:PURPOSE, and the owner's
+ * node one whose records come as pseudonyms. emergency: one that allows breaking the glass. What such rules
  * show together is added to scope, which is good until the next call.
  */
 extern bool spine_rules_hold(const char *owner, int owner_length, const char *to,
