@@ -306,6 +306,13 @@ ALTER FUNCTION spine.unknown_items(jsonb, text[]) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.unknown_items(jsonb, text[]) FROM PUBLIC;
 COMMENT ON FUNCTION spine.unknown_items(jsonb, text[]) IS 'Those of the rows, an array of objects, that have other keys than these, and what stands under the others.';
 
+CREATE FUNCTION spine.batch_parts(rows jsonb, own text[]) RETURNS TABLE (relation text, action text, ids uuid[], contents jsonb)
+	LANGUAGE c STABLE STRICT PARALLEL SAFE ROWS 5
+	AS 'MODULE_PATHNAME', 'spine_batch_parts';
+ALTER FUNCTION spine.batch_parts(jsonb, text[]) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.batch_parts(jsonb, text[]) FROM PUBLIC;
+COMMENT ON FUNCTION spine.batch_parts(jsonb, text[]) IS 'The rows of a batch by relation and action: the ids of what is withdrawn, the rows that are put, with the tokens alone of their audience that are of these addressees.';
+
 -- ---------------------------------------------------------------- sending
 
 -- Ledger rows that lie after a position and are visible in the snapshot upto.
@@ -798,11 +805,12 @@ BEGIN
 
 	-- ids that somebody else's record holds; the owners of one node may hand records to each other
 	SELECT k.ids INTO foreign_ids FROM spine.kept_row(format(
-		'SELECT array_agg(t.%1$I) FROM %2$s t '
-		'JOIN jsonb_array_elements($1) e ON (e ->> %3$L)::uuid = t.%1$I '
+		'SELECT array_agg(t.id) FROM jsonb_array_elements($1) e '
+		-- by the key, however many there are of which
+		'CROSS JOIN LATERAL (SELECT t.%1$I AS id, t.owner FROM %2$s t WHERE t.%1$I = (e ->> %1$L)::uuid OFFSET 0) t '
 		'WHERE t.owner IS DISTINCT FROM e ->> ''owner'' '
 		'AND NOT EXISTS (SELECT FROM spine.node_organisation o WHERE o.organisation = t.owner AND o.node = $2)',
-		the_table.id_column, the_table.class, the_table.id_column), contents, sender) AS k (ids uuid[]);
+		the_table.id_column, the_table.class), contents, sender) AS k (ids uuid[]);
 	IF foreign_ids IS NOT NULL THEN
 		PERFORM spine.note_incident('foreign_record', sender,
 			jsonb_build_object('relation', the_relation, 'record_ids', to_jsonb(foreign_ids)));
@@ -1107,14 +1115,9 @@ BEGIN
 
 		-- what agreements say goes first: a revocation waits for no row, and rows are judged by it
 		FOR part IN
-			SELECT e ->> 'action' AS action, e ->> 'relation' AS relation,
-				   array_agg((e ->> 'record_id')::uuid) FILTER (WHERE e ->> 'action' = 'withdraw') AS ids,
-				   jsonb_agg((e -> 'row') || jsonb_build_object('audience',
-						spine.audience_of(ARRAY(SELECT jsonb_array_elements_text(e -> 'row' -> 'audience')), own)))
-						FILTER (WHERE e ->> 'action' = 'put') AS contents
-			FROM jsonb_array_elements(batch -> 'rows') e GROUP BY 1, 2
-			ORDER BY CASE WHEN spine.exchange_place(e ->> 'relation') > 2 AND e ->> 'action' = 'withdraw' THEN 2.5
-						  ELSE spine.exchange_place(e ->> 'relation') END, 2
+			SELECT p.relation, p.action, p.ids, p.contents FROM spine.batch_parts(batch -> 'rows', own) p
+			ORDER BY CASE WHEN spine.exchange_place(p.relation) > 2 AND p.action = 'withdraw' THEN 2.5
+						  ELSE spine.exchange_place(p.relation) END, p.relation
 		LOOP
 			IF part.action = 'withdraw' THEN
 				PERFORM spine.receive_withdrawals(sender, part.relation, part.ids);
