@@ -22,7 +22,8 @@ typedef struct SpineItem
 	bool		of_event;		/* event_at is */
 	const char *column;
 	int			column_length;
-	const char *name;			/* in the newest version that has it; NULL where it was not asked for */
+	const char *name;			/* in the newest version that has it; NULL where it was not asked
+								 * for */
 } SpineItem;
 
 typedef struct SpineGroupTable

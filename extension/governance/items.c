@@ -59,6 +59,7 @@ spine_json_column(SpineJsonColumn *column, Oid type, int32 typmod, Oid collation
 {
 	Oid			function;
 	bool		is_varlena;
+	MemoryContext old;
 
 	memset(column, 0, sizeof(SpineJsonColumn));
 	column->type = type;
@@ -80,10 +81,12 @@ spine_json_column(SpineJsonColumn *column, Oid type, int32 typmod, Oid collation
 		fmgr_info_cxt(function, &column->function, context);
 		return;
 	}
+	old = MemoryContextSwitchTo(context);
 	fmgr_info_cxt(F_TO_JSONB, &column->function, context);
 	fmgr_info_set_expr((Node *) makeFuncExpr(F_TO_JSONB, JSONBOID, list_make1(makeNullConst(type, typmod, collation)),
 											 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL),
 					   &column->function);
+	MemoryContextSwitchTo(old);
 }
 
 void

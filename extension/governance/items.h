@@ -14,7 +14,8 @@ typedef struct SpineJsonColumn
 {
 	Oid			type;
 	bool		by_output;		/* its text, as a string */
-	FmgrInfo	function;		/* its output function, or to_jsonb; not filled for what needs none */
+	FmgrInfo	function;		/* its output function, or to_jsonb; not filled for what needs
+								 * none */
 } SpineJsonColumn;
 
 /* context: where what the column's function keeps lives. */

@@ -247,6 +247,7 @@ Datum
 spine_open_record(PG_FUNCTION_ARGS)
 {
 	List	   *organisations = clinician_of();
+
 	/* nothing else to compare with: what is opened may stay */
 	bool		alone = list_length(organisations) == 1;
 	text	   *reason = PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2);

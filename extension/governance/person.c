@@ -427,7 +427,7 @@ spine_person_owners(ArrayType *patients)
 				owner = DatumGetTextPP(slot_getattr(walk.slot, reader->envelope[OWNER], &null));
 				foreach(cell, owners)
 					known |= strlen(lfirst(cell)) == VARSIZE_ANY_EXHDR(owner) &&
-						memcmp(lfirst(cell), VARDATA_ANY(owner), VARSIZE_ANY_EXHDR(owner)) == 0;
+					memcmp(lfirst(cell), VARDATA_ANY(owner), VARSIZE_ANY_EXHDR(owner)) == 0;
 				if (!known)
 				{
 					const Verdict *verdict = verdict_get(&verdicts, reader, walk.slot, ids[p], false);
@@ -443,7 +443,7 @@ spine_person_owners(ArrayType *patients)
 	return owners;
 }
 
-ArrayType *
+ArrayType  *
 spine_person_ids(const pg_uuid_t *patient)
 {
 	static SPIPlanPtr plan = NULL;
@@ -806,9 +806,15 @@ push_journey(JsonbParseState **state, const Person *person, Journey *journey)
 	(void) pushJsonbValue(state, WJB_END_OBJECT, NULL);
 }
 
-/* The relatives with a record that the caller may see: mother (NULL: none), children. */
+/* The relatives with a record that the caller may see; NULL: none. */
+typedef struct Relatives
+{
+	text	   *mother;
+	Jsonb	   *children;
+} Relatives;
+
 static void
-relatives_get(ArrayType *ids, text **mother, Jsonb **children)
+relatives_get(ArrayType *ids, Relatives *relatives)
 {
 	static SPIPlanPtr plan = NULL;
 	MemoryContext caller = CurrentMemoryContext;
@@ -819,8 +825,7 @@ relatives_get(ArrayType *ids, text **mother, Jsonb **children)
 	SpineOwnerScope owner;
 	bool		null;
 
-	*mother = NULL;
-	*children = NULL;
+	memset(relatives, 0, sizeof(Relatives));
 	deconstruct_array(ids, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &each, NULL, &n);
 	for (int i = 0; i < n && !any; i++)
 		any = spine_store_has("family_link", "child", each[i]) || spine_store_has("family_link", "mother", each[i]);
@@ -844,10 +849,10 @@ relatives_get(ArrayType *ids, text **mother, Jsonb **children)
 	MemoryContextSwitchTo(caller);
 	arg = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null);
 	if (!null)
-		*mother = DatumGetTextPCopy(arg);
+		relatives->mother = DatumGetTextPCopy(arg);
 	arg = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &null);
 	if (!null)
-		*children = DatumGetJsonbPCopy(arg);
+		relatives->children = DatumGetJsonbPCopy(arg);
 	SPI_finish();
 	spine_owner_leave(&owner);
 }
@@ -877,7 +882,7 @@ journeys_place(Person *person, Journey *journeys)
 }
 
 static JsonbValue *
-person_document(Person *person, text *mother, Jsonb *children)
+person_document(Person *person, const Relatives *relatives)
 {
 	JsonbParseState *state = NULL;
 	Journey    *journeys;
@@ -902,9 +907,9 @@ person_document(Person *person, text *mother, Jsonb *children)
 	spine_json_push_key(&state, "patient", 7);
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	push_uuids(&state, "ids", ids, person->nrows);
-	push_member(&state, "mother", TEXTOID, PointerGetDatum(mother), mother == NULL);
-	if (children != NULL)
-		push_made(&state, "children", children);
+	push_member(&state, "mother", TEXTOID, PointerGetDatum(relatives->mother), relatives->mother == NULL);
+	if (relatives->children != NULL)
+		push_made(&state, "children", relatives->children);
 	else
 		push_uuids(&state, "children", NULL, 0);
 	(void) pushJsonbValue(&state, WJB_END_OBJECT, NULL);
@@ -1010,17 +1015,16 @@ spine_record(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t	patient;
 	ArrayType  *ids;
-	text	   *mother;
-	Jsonb	   *children;
+	Relatives	relatives;
 	Jsonb	   *document = NULL;
 	Person		person;
 
 	spine_identity_patient(PG_GETARG_INT64(0), &patient);
 	ids = spine_person_ids(&patient);
-	relatives_get(ids, &mother, &children);
+	relatives_get(ids, &relatives);
 	person_read(&person, ids);
 	if (person.nrows > 0)
-		document = JsonbValueToJsonb(person_document(&person, mother, children));
+		document = JsonbValueToJsonb(person_document(&person, &relatives));
 	person_end(&person);
 	if (document == NULL)
 		PG_RETURN_NULL();
