@@ -211,8 +211,21 @@ spine_groups_item(const char *group, int group_length, const char *column, int c
 
 /* ---------------------------------------------------------------- walking */
 
+/* The index, if it leads with the column and holds every row. */
+static Relation
+index_take(Oid relid, AttrNumber column)
+{
+	Relation	index = index_open(relid, AccessShareLock);
+
+	if (index->rd_index->indisvalid && index->rd_index->indkey.values[0] == column &&
+		RelationGetIndexPredicate(index) == NIL)
+		return index;
+	index_close(index, AccessShareLock);
+	return NULL;
+}
+
 bool
-spine_walk_begin(SpineWalk *walk, Oid relid, AttrNumber column)
+spine_walk_begin(SpineWalk *walk, Oid relid, AttrNumber column, Oid *known)
 {
 	List	   *indexes;
 	ListCell   *cell;
@@ -220,21 +233,18 @@ spine_walk_begin(SpineWalk *walk, Oid relid, AttrNumber column)
 	memset(walk, 0, sizeof(SpineWalk));
 	walk->table = table_open(relid, AccessShareLock);
 	indexes = RelationGetIndexList(walk->table);
+	if (list_member_oid(indexes, *known))
+		walk->index = index_take(*known, column);
 	foreach(cell, indexes)
 	{
-		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
-
-		if (index->rd_index->indisvalid && index->rd_index->indkey.values[0] == column &&
-			RelationGetIndexPredicate(index) == NIL)
-		{
-			walk->index = index;
+		if (walk->index != NULL)
 			break;
-		}
-		index_close(index, AccessShareLock);
+		walk->index = index_take(lfirst_oid(cell), column);
 	}
 	list_free(indexes);
 	if (walk->index == NULL)
 		return false;
+	*known = RelationGetRelid(walk->index);
 	walk->slot = table_slot_create(walk->table, NULL);
 	walk->scan = spine_index_beginscan(walk->table, walk->index, GetActiveSnapshot(), 1);
 	return true;
@@ -282,10 +292,11 @@ bool
 spine_store_has(const char *table, const char *column, Datum value)
 {
 	Oid			relid = spine_store_table(table);
+	Oid			index = InvalidOid;
 	SpineWalk	walk;
 	bool		has = true;
 
-	if (spine_walk_begin(&walk, relid, get_attnum(relid, column)))
+	if (spine_walk_begin(&walk, relid, get_attnum(relid, column), &index))
 	{
 		spine_walk_to(&walk, value);
 		has = spine_walk_next(&walk);

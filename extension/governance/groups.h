@@ -62,8 +62,11 @@ typedef struct SpineWalk
 	IndexScanDesc scan;
 } SpineWalk;
 
-/* With the active snapshot. False where there is no such index: the table is open then, no more. */
-extern bool spine_walk_begin(SpineWalk *walk, Oid relid, AttrNumber column);
+/*
+ * With the active snapshot. *known is the index of the last time, which is looked at first. False where
+ * there is no such index: the table is open then, no more.
+ */
+extern bool spine_walk_begin(SpineWalk *walk, Oid relid, AttrNumber column, Oid *known);
 
 /* From here on the rows that have this value; then row after row is in walk->slot. */
 extern void spine_walk_to(SpineWalk *walk, Datum value);

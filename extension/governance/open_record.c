@@ -130,13 +130,14 @@ relationships_get(ArrayType *ids, const char *organisation)
 	AttrNumber	organisation_column = get_attnum(relid, "organisation");
 	AttrNumber	kind_column = get_attnum(relid, "kind");
 	AttrNumber	until_column = get_attnum(relid, "until");
+	Oid			index = InvalidOid;
 	List	   *found = NIL;
 	SpineWalk	walk;
 	Datum	   *patients;
 	int			n;
 
 	deconstruct_array(ids, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &patients, NULL, &n);
-	if (!spine_walk_begin(&walk, relid, get_attnum(relid, "patient_id")))
+	if (!spine_walk_begin(&walk, relid, get_attnum(relid, "patient_id"), &index))
 		elog(ERROR, "table \"spine.relationship\" has no index on patient_id");
 	for (int i = 0; i < n; i++)
 	{

@@ -73,6 +73,7 @@ static const struct
 typedef struct Reader
 {
 	const SpineGroupTable *group;	/* of this call */
+	Oid			index;			/* on the patient */
 	bool		ready;
 	AttrNumber	envelope[ENVELOPE];
 	AttrNumber *columns;		/* of the items */
@@ -352,7 +353,7 @@ person_read(Person *person, ArrayType *patients)
 
 			if (!OidIsValid(reader->group->relid))
 				continue;
-			if (!spine_walk_begin(&walk, reader->group->relid, get_attnum(reader->group->relid, envelope[PATIENT].name)))
+			if (!spine_walk_begin(&walk, reader->group->relid, get_attnum(reader->group->relid, envelope[PATIENT].name), &reader->index))
 				elog(ERROR, "table \"%s\" has no index on patient_id", RelationGetRelationName(walk.table));
 			for (int p = 0; p < nids; p++)
 			{
@@ -408,7 +409,7 @@ spine_person_owners(ArrayType *patients)
 
 		if (!OidIsValid(reader->group->relid))
 			continue;
-		if (!spine_walk_begin(&walk, reader->group->relid, get_attnum(reader->group->relid, envelope[PATIENT].name)))
+		if (!spine_walk_begin(&walk, reader->group->relid, get_attnum(reader->group->relid, envelope[PATIENT].name), &reader->index))
 			elog(ERROR, "table \"%s\" has no index on patient_id", RelationGetRelationName(walk.table));
 		for (int p = 0; p < nids; p++)
 		{
