@@ -598,7 +598,10 @@ BEGIN
 									AND j.last_at > clock_timestamp() - interval '1 minute'
 							   ORDER BY j.last_at DESC LIMIT 1);
 	IF NOT FOUND THEN
-		INSERT INTO spine.incident (kind, role_name, node, detail) VALUES (kind, spine.caller_role(), node, detail);
+		-- what a neighbour sent is told in short
+		INSERT INTO spine.incident (kind, role_name, node, detail)
+			VALUES (kind, spine.caller_role(), node,
+					CASE WHEN length(detail::text) <= 2000 THEN detail ELSE jsonb_build_object('cut', left(detail::text, 2000)) END);
 	END IF;
 	RAISE LOG 'spine: incident % by role "%"', kind, spine.caller_role();
 END
@@ -745,10 +748,9 @@ BEGIN
 		INSERT INTO spine.waiting_row AS w (relation, record_id, node, owner, revision, content)
 			SELECT the_relation, (e ->> 'record_id')::uuid, sender, e ->> 'owner', (e ->> 'revision')::bigint, e
 			FROM jsonb_array_elements(contents) e
-			ON CONFLICT (relation, record_id) DO UPDATE
-				SET node = EXCLUDED.node, owner = EXCLUDED.owner, revision = EXCLUDED.revision,
-					content = EXCLUDED.content, at = now()
-				WHERE w.node = EXCLUDED.node AND (whole OR w.revision <= EXCLUDED.revision);
+			ON CONFLICT (relation, record_id, node) DO UPDATE
+				SET owner = EXCLUDED.owner, revision = EXCLUDED.revision, content = EXCLUDED.content, at = now()
+				WHERE whole OR w.revision <= EXCLUDED.revision;
 		RETURN 0;
 	END IF;
 
@@ -763,15 +765,14 @@ BEGIN
 		USING contents, sender;
 	IF foreign_ids IS NOT NULL THEN
 		PERFORM spine.note_incident('foreign_record', sender,
-			jsonb_build_object('relation', the_relation, 'record_ids', to_jsonb(foreign_ids)));
+			jsonb_build_object('relation', the_relation, 'records', cardinality(foreign_ids), 'record_ids', to_jsonb(foreign_ids[1:20])));
 		INSERT INTO spine.receive_fault AS f (relation, record_id, node, owner, revision, sqlstate, message, content)
 			SELECT the_relation, (e ->> the_table.id_column)::uuid, sender, e ->> 'owner', (e ->> 'revision')::bigint,
 				   'SP007', 'record_id is held by another owner', e
 			FROM jsonb_array_elements(contents) e WHERE (e ->> the_table.id_column)::uuid = ANY (foreign_ids)
-			ON CONFLICT (relation, record_id) DO UPDATE
-				SET revision = EXCLUDED.revision, sqlstate = EXCLUDED.sqlstate, message = EXCLUDED.message,
-					content = EXCLUDED.content, at = now()
-				WHERE f.node = EXCLUDED.node;
+			ON CONFLICT (relation, record_id, node) DO UPDATE
+				SET owner = EXCLUDED.owner, revision = EXCLUDED.revision, sqlstate = EXCLUDED.sqlstate,
+					message = EXCLUDED.message, content = EXCLUDED.content, at = now();
 		faults := cardinality(foreign_ids);
 		SELECT jsonb_agg(e) INTO contents FROM jsonb_array_elements(contents) e
 			WHERE (e ->> the_table.id_column)::uuid <> ALL (foreign_ids);
@@ -784,11 +785,11 @@ BEGIN
 				AND (e ->> 'digest')::bytea IS DISTINCT FROM sha256(convert_to((e -> 'document')::text, 'UTF8'))
 		LOOP
 			PERFORM spine.note_incident('false_digest', sender,
-				jsonb_build_object('event_id', one ->> 'event_id', 'name', one ->> 'name', 'version', one ->> 'version'));
+				jsonb_build_object('event_id', one ->> 'event_id', 'name', left(one ->> 'name', 100)));
 			INSERT INTO spine.receive_fault (relation, record_id, node, owner, revision, sqlstate, message, content)
 				VALUES (the_relation, (one ->> 'event_id')::uuid, sender, one ->> 'owner', (one ->> 'revision')::bigint,
 						'SP007', 'the digest is not that of the document', one)
-				ON CONFLICT (relation, record_id) DO NOTHING;
+				ON CONFLICT (relation, record_id, node) DO NOTHING;
 			faults := faults + 1;
 			SELECT jsonb_agg(e) INTO contents FROM jsonb_array_elements(contents) e
 				WHERE e ->> 'event_id' <> one ->> 'event_id';
@@ -828,10 +829,9 @@ BEGIN
 			INSERT INTO spine.receive_fault AS f (relation, record_id, node, owner, revision, sqlstate, message, content)
 				VALUES (the_relation, (one ->> the_table.id_column)::uuid, sender, one ->> 'owner',
 						(one ->> 'revision')::bigint, sqlstate_found, SQLERRM, one)
-				ON CONFLICT (relation, record_id) DO UPDATE
+				ON CONFLICT (relation, record_id, node) DO UPDATE
 					SET owner = EXCLUDED.owner, revision = EXCLUDED.revision, sqlstate = EXCLUDED.sqlstate,
-						message = EXCLUDED.message, content = EXCLUDED.content, at = now()
-					WHERE f.node = EXCLUDED.node;
+						message = EXCLUDED.message, content = EXCLUDED.content, at = now();
 			faults := faults + 1;
 		END;
 	END LOOP;
@@ -914,7 +914,21 @@ DECLARE
 	their text[] := spine.organisations_of(sender);
 	own text[] := spine.organisations_of((SELECT n.name FROM spine.node n WHERE n.is_self));
 	touched uuid[];
+	foreign_ids uuid[];
 BEGIN
+	-- ids that others hold: what is said under them is passed over
+	SELECT array_agg(x.id) INTO foreign_ids
+		FROM (SELECT t.episode_id AS id FROM spine.episode t
+				JOIN jsonb_populate_recordset(NULL::spine.episode, batch -> 'episodes') r USING (episode_id)
+				WHERE t.owner <> ALL (their)
+			  UNION ALL
+			  SELECT t.link_id FROM spine.identity_link t
+				JOIN jsonb_populate_recordset(NULL::spine.identity_link, batch -> 'identity_links') r USING (link_id)
+				WHERE t.owner <> ALL (their)) x;
+	IF foreign_ids IS NOT NULL THEN
+		PERFORM spine.note_incident('foreign_record', sender,
+			jsonb_build_object('relation', 'links', 'records', cardinality(foreign_ids), 'record_ids', to_jsonb(foreign_ids[1:20])));
+	END IF;
 	UPDATE spine.identity_link t SET until = r.until
 		FROM jsonb_populate_recordset(NULL::spine.identity_link, batch -> 'identity_links') r
 		WHERE t.link_id = r.link_id AND t.owner = ANY (their) AND t.until IS DISTINCT FROM r.until
@@ -1036,15 +1050,17 @@ BEGIN
 		RETURN answer || '{"status": "gap"}';
 	END IF;
 
-	-- nobody speaks for another Trust
-	SELECT array_agg(DISTINCT e -> 'row' ->> 'owner') INTO strangers
-		FROM jsonb_array_elements(batch -> 'rows') e
-		WHERE e ->> 'action' = 'put'
-			AND NOT EXISTS (SELECT FROM spine.node_organisation o
-							WHERE o.organisation = e -> 'row' ->> 'owner' AND o.node = sender);
+	-- nobody speaks for another Trust; of an opening it tells what its own people did
+	SELECT array_agg(DISTINCT left(x.owner, 20)) INTO strangers
+		FROM (SELECT e -> 'row' ->> 'owner' FROM jsonb_array_elements(batch -> 'rows') e WHERE e ->> 'action' = 'put'
+			  UNION SELECT e -> 'row' ->> 'organisation' FROM jsonb_array_elements(batch -> 'rows') e
+					WHERE e ->> 'action' = 'put' AND e ->> 'relation' = 'spine.access_notice'
+			  UNION SELECT l ->> 'owner' FROM unnest('{episodes,identity_links,family_links,episode_links}'::text[]) k,
+					jsonb_array_elements(batch -> k) l) x (owner)
+		WHERE NOT EXISTS (SELECT FROM spine.node_organisation o WHERE o.organisation = x.owner AND o.node = sender);
 	IF strangers IS NOT NULL THEN
 		PERFORM spine.note_incident('forged_owner', sender,
-			jsonb_build_object('owners', to_jsonb(strangers), 'seq', batch -> 'seq'));
+			jsonb_build_object('owners', to_jsonb(strangers[1:20]), 'seq', batch -> 'seq'));
 		RETURN answer || jsonb_build_object('status', 'refused', 'code', 'SP007',
 			'message', 'rows of an owner that the sender does not host');
 	END IF;
@@ -1101,7 +1117,8 @@ BEGIN
 			RAISE;
 		END IF;
 		PERFORM spine.note_incident('unusable_batch', sender, jsonb_build_object('sqlstate', SQLSTATE, 'seq', batch -> 'seq'));
-		RETURN answer || jsonb_build_object('status', 'refused', 'code', SQLSTATE, 'message', SQLERRM);
+		-- the text of the error may hold a person's data, and goes into the sender's log
+		RETURN answer || jsonb_build_object('status', 'refused', 'code', SQLSTATE, 'message', format('the batch cannot be applied (SQLSTATE %s)', SQLSTATE));
 	END;
 
 	UPDATE spine.link_received r
@@ -1129,9 +1146,16 @@ CREATE FUNCTION spine.batch_fault(batch jsonb, sender text, me text) RETURNS tex
 	AS $$
 DECLARE
 	an_id CONSTANT text := '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$';
+	-- without a backslash, which would depend on a setting of the neighbour's session
+	a_relation CONSTANT text := '^[a-z][a-z0-9_]*[.][a-z][a-z0-9_]*$';
+	-- a courier's batch has some megabytes, and at most spine.courier_batch rows
+	most_bytes CONSTANT integer := 64 * 1024 * 1024;
+	most_rows CONSTANT integer := 100000;
 	bad bigint;
 BEGIN
-	IF jsonb_typeof(batch) IS DISTINCT FROM 'object' THEN
+	IF pg_column_size(batch) > most_bytes THEN
+		RETURN 'the batch is larger than 64 MB';
+	ELSIF jsonb_typeof(batch) IS DISTINCT FROM 'object' THEN
 		RETURN 'the batch is no object';
 	ELSIF batch ->> 'from' IS DISTINCT FROM sender THEN
 		RETURN 'the batch is not from the node that the caller is';
@@ -1139,17 +1163,28 @@ BEGIN
 		RETURN 'the batch is for another node';
 	ELSIF coalesce(batch ->> 'epoch', '') !~ an_id OR coalesce(batch ->> 'seq', '') !~ '^[1-9][0-9]{0,17}$'
 		OR jsonb_typeof(batch -> 'position') IS DISTINCT FROM 'object'
+		OR pg_column_size(batch -> 'position') > 1024 * 1024
 		OR jsonb_typeof(batch -> 'rows') IS DISTINCT FROM 'array'
-		OR (batch ? 'sweep' AND jsonb_typeof(batch -> 'sweep') <> 'object')
+		OR (batch ? 'sweep' AND NOT coalesce(
+				jsonb_typeof(batch -> 'sweep') = 'object' AND batch -> 'sweep' ->> 'relation' ~ a_relation
+				AND coalesce(batch -> 'sweep' ->> 'after' ~ an_id, true) AND coalesce(batch -> 'sweep' ->> 'upto' ~ an_id, true), false))
 		OR (batch ? 'relations' AND jsonb_typeof(batch -> 'relations') <> 'array')
 		OR EXISTS (SELECT FROM jsonb_each(batch) k
 				   WHERE k.key IN ('episodes', 'identity_links', 'family_links', 'episode_links')
 						AND jsonb_typeof(k.value) <> 'array') THEN
 		RETURN 'the batch lacks epoch, seq, position or rows, or one of its parts has another form';
+	ELSIF jsonb_array_length(batch -> 'rows') > most_rows THEN
+		RETURN 'the batch has more than 100,000 rows';
+	END IF;
+	SELECT count(*) INTO bad
+		FROM unnest('{episodes,identity_links,family_links,episode_links}'::text[]) k, jsonb_array_elements(batch -> k) l
+		WHERE jsonb_typeof(l) <> 'object' OR jsonb_typeof(l -> 'owner') IS DISTINCT FROM 'string';
+	IF bad > 0 THEN
+		RETURN format('%s of its episodes and links lack an owner', bad);
 	END IF;
 	SELECT count(*) INTO bad FROM jsonb_array_elements(batch -> 'rows') e
 		WHERE NOT coalesce(
-			(e ->> 'relation' ~ '^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$'
+			(e ->> 'relation' ~ a_relation
 			 AND (spine.exchange_place(e ->> 'relation') < 6
 				  OR split_part(e ->> 'relation', '.', 1) !~ '^(spine|pg_.*|information_schema|public)$')
 			 AND CASE e ->> 'action'
@@ -1190,8 +1225,8 @@ BEGIN
 		LOOP
 			WITH taken AS (
 				DELETE FROM spine.waiting_row w
-				WHERE (w.relation, w.record_id) IN (
-					SELECT v.relation, v.record_id FROM spine.waiting_row v
+				WHERE (w.relation, w.record_id, w.node) IN (
+					SELECT v.relation, v.record_id, v.node FROM spine.waiting_row v
 					WHERE v.relation = part.relation AND v.node = part.node ORDER BY v.record_id LIMIT 1000)
 				RETURNING w.content)
 			SELECT jsonb_agg(t.content) AS contents, count(*) AS n INTO piece FROM taken t;
@@ -1231,7 +1266,7 @@ BEGIN
 					SELECT u.relation, u.record_id, o.node, u.owner, u.revision, SQLSTATE, SQLERRM, u.items
 					FROM spine.unknown_item u JOIN spine.node_organisation o ON o.organisation = u.owner
 					WHERE u.relation = part.relation AND u.record_id = piece.record_id
-					ON CONFLICT (relation, record_id) DO NOTHING;
+					ON CONFLICT (relation, record_id, node) DO NOTHING;
 			END;
 		END LOOP;
 		DELETE FROM spine.unknown_item u WHERE u.relation = part.relation AND u.items = '{}';

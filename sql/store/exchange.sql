@@ -69,7 +69,7 @@ CREATE TABLE spine.receive_fault (
 	message text NOT NULL,
 	content jsonb NOT NULL,
 	at timestamptz NOT NULL DEFAULT pg_catalog.now(),
-	PRIMARY KEY (relation, record_id)
+	PRIMARY KEY (relation, record_id, node)
 );
 COMMENT ON TABLE spine.receive_fault IS 'Rows from neighbours that could not be applied, with their error. Gone when a later revision is applied or withdrawn; spine.retry_faults() tries them again.';
 
@@ -81,7 +81,7 @@ CREATE TABLE spine.waiting_row (
 	revision bigint NOT NULL,
 	content jsonb NOT NULL,
 	at timestamptz NOT NULL DEFAULT pg_catalog.now(),
-	PRIMARY KEY (relation, record_id)
+	PRIMARY KEY (relation, record_id, node)
 );
 COMMENT ON TABLE spine.waiting_row IS 'Rows from neighbours of data groups that are not published here yet; applied when they are.';
 
