@@ -131,22 +131,22 @@ COMMENT ON FUNCTION spine.organisations_of(text) IS 'The organisations that a no
 -- What travels beside records, in the order in which it is sent: what ends something goes before what it ends.
 CREATE FUNCTION spine.exchange_place(relation text) RETURNS integer
 	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-	AS $$SELECT coalesce(pg_catalog.array_position('{spine.agreement_event,spine.dissent,spine.relationship,spine.review_event,spine.access_notice}', relation), 6)$$;
+	AS $$SELECT coalesce(pg_catalog.array_position('{spine.agreement_event,spine.dissent,spine.relationship,spine.review_event,spine.access_notice,spine.audit_head}', relation), 7)$$;
 ALTER FUNCTION spine.exchange_place(text) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.exchange_place(text) FROM PUBLIC;
-COMMENT ON FUNCTION spine.exchange_place(text) IS 'The place of a relation in the order of sending: 1 to 5 for what governs, 6 for the records of data groups.';
+COMMENT ON FUNCTION spine.exchange_place(text) IS 'The place of a relation in the order of sending: 1 to 6 for what governs, 7 for the records of data groups.';
 
 CREATE FUNCTION spine.exchange_id(relation text) RETURNS text
 	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 	AS $$SELECT CASE relation WHEN 'spine.agreement_event' THEN 'event_id' WHEN 'spine.dissent' THEN 'dissent_id' WHEN 'spine.relationship' THEN 'relationship_id'
-						   WHEN 'spine.review_event' THEN 'event_id' WHEN 'spine.access_notice' THEN 'notice_id' ELSE 'record_id' END$$;
+						   WHEN 'spine.review_event' THEN 'event_id' WHEN 'spine.access_notice' THEN 'notice_id' WHEN 'spine.audit_head' THEN 'head_id' ELSE 'record_id' END$$;
 ALTER FUNCTION spine.exchange_id(text) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.exchange_id(text) FROM PUBLIC;
 COMMENT ON FUNCTION spine.exchange_id(text) IS 'The column that identifies a row of a relation that travels.';
 
 CREATE FUNCTION spine.exchange_is_said(relation text) RETURNS boolean
 	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-	AS $$SELECT relation IN ('spine.agreement_event', 'spine.review_event', 'spine.access_notice')$$;
+	AS $$SELECT relation IN ('spine.agreement_event', 'spine.review_event', 'spine.access_notice', 'spine.audit_head')$$;
 ALTER FUNCTION spine.exchange_is_said(text) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.exchange_is_said(text) FROM PUBLIC;
 COMMENT ON FUNCTION spine.exchange_is_said(text) IS 'Whether rows of a relation are said once and for all: never changed, never withdrawn.';
@@ -162,10 +162,10 @@ CREATE FUNCTION spine.exchange_tables(only_relation text DEFAULT NULL)
 BEGIN
 	RETURN QUERY
 	SELECT spine.exchange_place(c.name), c.name, c.name::regclass, spine.exchange_id(c.name)::name, false
-		FROM unnest('{spine.agreement_event,spine.dissent,spine.relationship,spine.review_event,spine.access_notice}'::text[]) AS c (name)
+		FROM unnest('{spine.agreement_event,spine.dissent,spine.relationship,spine.review_event,spine.access_notice,spine.audit_head}'::text[]) AS c (name)
 		WHERE only_relation IS NULL OR only_relation = c.name
 	UNION ALL
-	SELECT 6, s.nspname || '.' || c.relname, c.oid::regclass, 'record_id'::name, true
+	SELECT 7, s.nspname || '.' || c.relname, c.oid::regclass, 'record_id'::name, true
 		FROM pg_namespace s JOIN pg_class c ON c.relnamespace = s.oid
 		WHERE s.nspname IN (SELECT d.name FROM spine.dataset d)
 			AND s.nspname <> 'spine'
@@ -418,6 +418,8 @@ BEGIN
 			USING ERRCODE = 'SP007';
 	END IF;
 
+	PERFORM spine.link_seen(to_node, answer);
+
 	-- does its position mean anything here?
 	place := answer -> 'position';
 	this_epoch := (answer ->> 'epoch')::uuid;
@@ -575,6 +577,32 @@ REVOKE EXECUTE ON FUNCTION spine.link_turn(text, jsonb, integer) FROM PUBLIC;
 COMMENT ON FUNCTION spine.link_turn(text, jsonb, integer) IS
 	'The next batch for a neighbour that stands where its answer says, of at most so many ledger rows; null when it has everything. For the courier.';
 
+-- What an answer tells beside the position: that the neighbour is there, what time it has, and what it
+-- witnesses of this node's access log. An answer stands until the next: it is looked at once.
+CREATE FUNCTION spine.link_seen(to_node text, answer jsonb) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+DECLARE
+	theirs timestamptz;
+BEGIN
+	IF answer ->> 'clock' !~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+([-+][0-9:]+|Z)$' THEN
+		RETURN;
+	END IF;
+	theirs := (answer ->> 'clock')::timestamptz;
+	UPDATE spine.link l
+		SET contact_at = clock_timestamp(), their_clock = theirs, clock_difference = theirs - clock_timestamp()
+		WHERE l.node = to_node AND l.their_clock IS DISTINCT FROM theirs
+			AND (l.contact_at IS NULL OR l.contact_at < clock_timestamp() - interval '5 seconds' OR answer ? 'witness');
+	IF FOUND AND answer ? 'witness' THEN
+		PERFORM spine.take_witness(to_node, answer -> 'witness');
+	END IF;
+END
+$$;
+ALTER FUNCTION spine.link_seen(text, jsonb) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.link_seen(text, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION spine.link_seen(text, jsonb) IS 'Notes when a neighbour answered, its clock, and its witness of the access log.';
+
 CREATE FUNCTION spine.link_failed(to_node text, error text, retry_at timestamptz) RETURNS void
 	LANGUAGE sql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
@@ -624,6 +652,23 @@ ALTER FUNCTION spine.calling_node() OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.calling_node() FROM PUBLIC;
 COMMENT ON FUNCTION spine.calling_node() IS 'The active neighbour as which the outer role is registered.';
 
+CREATE FUNCTION spine.session_start() RETURNS timestamptz
+	LANGUAGE c STABLE PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'spine_session_start';
+ALTER FUNCTION spine.session_start() OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.session_start() FROM PUBLIC;
+COMMENT ON FUNCTION spine.session_start() IS 'When this session was let in.';
+
+-- A certificate is looked at when a session begins, and not again: one that was revoked since is of no
+-- use after a minute. A courier connects anew in time (spine.courier_reconnect).
+CREATE FUNCTION spine.session_is_stale() RETURNS boolean
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
+	SET search_path = pg_catalog, pg_temp
+	AS $$SELECT spine.session_start() < clock_timestamp() - current_setting('spine.neighbour_session')::interval$$;
+ALTER FUNCTION spine.session_is_stale() OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.session_is_stale() FROM PUBLIC;
+COMMENT ON FUNCTION spine.session_is_stale() IS 'Whether this session began longer ago than spine.neighbour_session allows a neighbour.';
+
 CREATE FUNCTION spine.receive_position() RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
@@ -637,8 +682,14 @@ BEGIN
 		RETURN jsonb_build_object('status', 'refused', 'code', 'SP007', 'message', 'the caller is no active neighbour of this node',
 								  'node', (SELECT n.name FROM spine.node n WHERE n.is_self));
 	END IF;
+	IF spine.session_is_stale() THEN
+		PERFORM spine.note_incident('stale_session', sender, jsonb_build_object('call', 'receive_position'));
+		RETURN jsonb_build_object('status', 'refused', 'code', 'SP007', 'message', 'the session is too old: connect anew',
+								  'node', (SELECT n.name FROM spine.node n WHERE n.is_self));
+	END IF;
 	-- waits for a batch that a lost connection may still be applying
-	RETURN (SELECT jsonb_build_object('status', 'position', 'node', s.name, 'epoch', r.epoch, 'seq', r.seq, 'position', r.position)
+	RETURN (SELECT jsonb_build_object('status', 'position', 'node', s.name, 'epoch', r.epoch, 'seq', r.seq, 'position', r.position,
+									  'clock', clock_timestamp(), 'witness', spine.heads_witnessed(sender))
 			FROM spine.node s, (SELECT * FROM spine.link_received l WHERE l.node = sender FOR UPDATE) r WHERE s.is_self);
 END
 $$;
@@ -1027,8 +1078,12 @@ BEGIN
 		PERFORM spine.note_incident('stranger', NULL, jsonb_build_object('call', 'receive'));
 		RETURN answer || '{"status": "refused", "code": "SP007", "message": "the caller is no active neighbour of this node"}';
 	END IF;
+	IF spine.session_is_stale() THEN
+		PERFORM spine.note_incident('stale_session', sender, jsonb_build_object('call', 'receive'));
+		RETURN answer || '{"status": "refused", "code": "SP007", "message": "the session is too old: connect anew"}';
+	END IF;
 	SELECT * INTO received FROM spine.link_received r WHERE r.node = sender FOR UPDATE;
-	answer := answer || jsonb_build_object('epoch', received.epoch, 'seq', received.seq, 'position', received.position);
+	answer := answer || jsonb_build_object('clock', clock_timestamp(), 'epoch', received.epoch, 'seq', received.seq, 'position', received.position);
 
 	-- An error raised would undo the note of it: what is refused is answered.
 	refusal := spine.batch_fault(batch, sender, me);
@@ -1130,7 +1185,7 @@ BEGIN
 			received_at = clock_timestamp()
 		WHERE r.node = sender;
 	RETURN jsonb_build_object('status', 'done', 'node', me, 'epoch', batch -> 'epoch', 'seq', batch -> 'seq',
-							  'position', batch -> 'position', 'faults', faults);
+							  'position', batch -> 'position', 'faults', faults, 'clock', clock_timestamp());
 END
 $$;
 ALTER FUNCTION spine.receive(jsonb) OWNER TO spine_owner;
@@ -1185,7 +1240,7 @@ BEGIN
 	SELECT count(*) INTO bad FROM jsonb_array_elements(batch -> 'rows') e
 		WHERE NOT coalesce(
 			(e ->> 'relation' ~ a_relation
-			 AND (spine.exchange_place(e ->> 'relation') < 6
+			 AND (spine.exchange_place(e ->> 'relation') < 7
 				  OR split_part(e ->> 'relation', '.', 1) !~ '^(spine|pg_.*|information_schema|public)$')
 			 AND CASE e ->> 'action'
 				 WHEN 'withdraw' THEN e ->> 'record_id' ~ an_id

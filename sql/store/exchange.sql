@@ -32,7 +32,10 @@ CREATE TABLE spine.link (
 	pruned_before xid8,
 	last_error text,
 	last_error_at timestamptz,
-	retry_at timestamptz
+	retry_at timestamptz,
+	contact_at timestamptz,
+	their_clock timestamptz,
+	clock_difference interval
 );
 COMMENT ON TABLE spine.link IS 'The courier''s side of each link. Only epoch and sent_seq decide anything (which positions of the neighbour are ours); the rest is for people.';
 
