@@ -43,6 +43,7 @@ OBJS = \
 	extension/exchange/deliver.o \
 	extension/exchange/conninfo.o \
 	extension/watch/watch.o \
+	extension/exchange/rows.o \
 	extension/generate/generate.o extension/generate/journey.o extension/generate/marginals.o \
 	extension/generate/record.o extension/generate/tell.o \
 	bgworkers/worker.o \

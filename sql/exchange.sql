@@ -151,6 +151,20 @@ ALTER FUNCTION spine.exchange_is_said(text) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.exchange_is_said(text) FROM PUBLIC;
 COMMENT ON FUNCTION spine.exchange_is_said(text) IS 'Whether rows of a relation are said once and for all: never changed, never withdrawn.';
 
+CREATE FUNCTION spine.is_exchange_table(schema name, c pg_catalog.pg_class) RETURNS boolean
+	LANGUAGE sql STABLE PARALLEL SAFE
+	AS $$
+	SELECT c.relkind = 'r' AND schema <> 'spine'
+		AND c.relowner = 'spine_owner'::pg_catalog.regrole
+		AND EXISTS (SELECT FROM spine.dataset d WHERE d.name = schema)
+		AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute a
+			 WHERE a.attrelid = c.oid AND NOT a.attisdropped
+				AND a.attname IN ('record_id', 'owner', 'patient_id', 'episode_id', 'revision', 'audience')) = 6
+	$$;
+ALTER FUNCTION spine.is_exchange_table(name, pg_catalog.pg_class) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.is_exchange_table(name, pg_catalog.pg_class) FROM PUBLIC;
+COMMENT ON FUNCTION spine.is_exchange_table(name, pg_catalog.pg_class) IS 'Whether a table of this schema is a data group''s.';
+
 -- What may travel, and nothing else: the schema of a published data set holds its groups' tables alone.
 CREATE FUNCTION spine.exchange_tables(only_relation text DEFAULT NULL)
 	RETURNS TABLE (ord integer, relation text, class regclass, id_column name, is_group boolean)
@@ -160,6 +174,16 @@ CREATE FUNCTION spine.exchange_tables(only_relation text DEFAULT NULL)
 	AS $$
 #variable_conflict use_column
 BEGIN
+	IF only_relation IS NOT NULL AND spine.exchange_place(only_relation) = 6 THEN
+		-- each batch asks this: by name, without a look through the catalogue
+		RETURN QUERY
+		SELECT 6, only_relation, c.oid::regclass, 'record_id'::name, true
+			FROM pg_namespace s JOIN pg_class c ON c.relnamespace = s.oid
+			WHERE s.nspname = split_part(only_relation, '.', 1) AND c.relname = split_part(only_relation, '.', 2)
+				AND split_part(only_relation, '.', 3) = ''
+				AND spine.is_exchange_table(s.nspname, c);
+		RETURN;
+	END IF;
 	RETURN QUERY
 	SELECT spine.exchange_place(c.name), c.name, c.name::regclass, spine.exchange_id(c.name)::name, false
 		FROM unnest('{spine.agreement_event,spine.dissent,spine.relationship,spine.review_event,spine.access_notice,spine.audit_head}'::text[]) AS c (name)
@@ -167,15 +191,7 @@ BEGIN
 	UNION ALL
 	SELECT 7, s.nspname || '.' || c.relname, c.oid::regclass, 'record_id'::name, true
 		FROM pg_namespace s JOIN pg_class c ON c.relnamespace = s.oid
-		WHERE s.nspname IN (SELECT d.name FROM spine.dataset d)
-			AND s.nspname <> 'spine'
-			AND (only_relation IS NULL
-				 OR (s.nspname = split_part(only_relation, '.', 1) AND c.relname = split_part(only_relation, '.', 2)))
-			AND c.relkind = 'r'
-			AND c.relowner = 'spine_owner'::regrole
-			AND (SELECT count(*) FROM pg_attribute a
-				 WHERE a.attrelid = c.oid AND NOT a.attisdropped
-					AND a.attname IN ('record_id', 'owner', 'patient_id', 'episode_id', 'revision', 'audience')) = 6;
+		WHERE only_relation IS NULL AND s.nspname IN (SELECT d.name FROM spine.dataset d) AND spine.is_exchange_table(s.nspname, c);
 END
 $$;
 ALTER FUNCTION spine.exchange_tables(text) OWNER TO spine_owner;
@@ -260,6 +276,43 @@ GRANT EXECUTE ON FUNCTION spine.prune_ledger(interval) TO spine_operator;
 COMMENT ON FUNCTION spine.prune_ledger(interval) IS
 	'Drops the ledger''s months older than this. A neighbour that was away for longer is sent everything again. Returns the number of partitions dropped.';
 
+-- ---------------------------------------------------------------- rows and statements
+
+CREATE FUNCTION spine.kept_row(query text, VARIADIC arguments "any") RETURNS record
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'spine_kept_row';
+ALTER FUNCTION spine.kept_row(text, "any") OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.kept_row(text, "any") FROM PUBLIC;
+COMMENT ON FUNCTION spine.kept_row(text, "any") IS 'EXECUTE of a query that returns one row, whose plan is kept for the session: for tables that are known only then. Runs as the caller.';
+
+CREATE FUNCTION spine.kept_count(query text, VARIADIC arguments "any") RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'spine_kept_count';
+ALTER FUNCTION spine.kept_count(text, "any") OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.kept_count(text, "any") FROM PUBLIC;
+COMMENT ON FUNCTION spine.kept_count(text, "any") IS 'EXECUTE of a statement whose plan is kept for the session; returns how many rows it touched. Runs as the caller.';
+
+CREATE FUNCTION spine.sent_row(relation text, t record, audience text[], withheld text[]) RETURNS jsonb
+	LANGUAGE c STABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'spine_sent_row';
+ALTER FUNCTION spine.sent_row(text, record, text[], text[]) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.sent_row(text, record, text[], text[]) FROM PUBLIC;
+COMMENT ON FUNCTION spine.sent_row(text, record, text[], text[]) IS 'A row of a data group as a part of a batch: {relation, action: put, row}, the row with this audience, without nulls and the columns withheld; its id stands for a local number that is withheld.';
+
+CREATE FUNCTION spine.unknown_items(contents jsonb, known text[]) RETURNS TABLE (content jsonb, items jsonb)
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 1
+	AS 'MODULE_PATHNAME', 'spine_unknown_items';
+ALTER FUNCTION spine.unknown_items(jsonb, text[]) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.unknown_items(jsonb, text[]) FROM PUBLIC;
+COMMENT ON FUNCTION spine.unknown_items(jsonb, text[]) IS 'Those of the rows, an array of objects, that have other keys than these, and what stands under the others.';
+
+CREATE FUNCTION spine.batch_parts(rows jsonb, own text[]) RETURNS TABLE (relation text, action text, ids uuid[], contents jsonb)
+	LANGUAGE c STABLE STRICT PARALLEL SAFE ROWS 5
+	AS 'MODULE_PATHNAME', 'spine_batch_parts';
+ALTER FUNCTION spine.batch_parts(jsonb, text[]) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.batch_parts(jsonb, text[]) FROM PUBLIC;
+COMMENT ON FUNCTION spine.batch_parts(jsonb, text[]) IS 'The rows of a batch by relation and action: the ids of what is withdrawn, the rows that are put, with the tokens alone of their audience that are of these addressees.';
+
 -- ---------------------------------------------------------------- sending
 
 -- Ledger rows that lie after a position and are visible in the snapshot upto.
@@ -334,6 +387,8 @@ CREATE FUNCTION spine.rows_for_neighbour(relation text, ids uuid[], own text[], 
 		OUT puts jsonb, OUT put_ids uuid[], OUT patients uuid[], OUT episodes uuid[])
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
+	-- plans are kept from when the tables were small
+	SET enable_seqscan = off
 	AS $$
 DECLARE
 	the_table record;
@@ -342,16 +397,14 @@ BEGIN
 	IF NOT FOUND THEN
 		RETURN;
 	END IF;
-	EXECUTE format(
-		'SELECT jsonb_agg(jsonb_build_object(''relation'', $1, ''action'', ''put'', ''row'', '
-		'%1$s || jsonb_build_object(''audience'', spine.audience_of(a.audience, $4)))), '
-		'array_agg(t.%2$I), %3$s FROM %4$s t CROSS JOIN LATERAL (SELECT %5$s AS audience) a '
+	SELECT * INTO puts, put_ids, patients, episodes FROM spine.kept_row(format(
+		'SELECT jsonb_agg(%1$s), array_agg(t.%2$I), %3$s FROM %4$s t CROSS JOIN LATERAL (SELECT %5$s AS audience) a '
 		'WHERE t.%2$I = ANY ($2) AND t.owner = ANY ($3) AND spine.audience_names(a.audience, $4)',
 		-- what no clause gives the neighbour stays here; a document keeps its nulls: its digest is taken over them
 		-- its own number of a record may be made of items: then the record's id stands for it
 		CASE WHEN the_table.is_group
-			 THEN 'jsonb_build_object(''local_record_id'', t.record_id) || (jsonb_strip_nulls(to_jsonb(t)) - spine.withheld_from(a.audience, $4, $1))'
-			 ELSE 'to_jsonb(t)' END,
+			 THEN 'spine.sent_row($1, t, spine.audience_of(a.audience, $4), spine.withheld_from(a.audience, $4, $1))'
+			 ELSE 'jsonb_build_object(''relation'', $1, ''action'', ''put'', ''row'', to_jsonb(t) || jsonb_build_object(''audience'', spine.audience_of(a.audience, $4)))' END,
 		the_table.id_column,
 		CASE WHEN the_table.is_group
 			 THEN 'array_agg(DISTINCT t.patient_id), array_agg(DISTINCT t.episode_id)'
@@ -361,9 +414,8 @@ BEGIN
 		CASE WHEN the_table.is_group AND EXISTS (SELECT FROM spine.reaudience_task k WHERE k.dataset || '.' || k.data_group = relation)
 			 THEN 'CASE WHEN EXISTS (SELECT FROM spine.reaudience_task k WHERE k.owner = t.owner AND k.dataset || ''.'' || k.data_group = $1) '
 				  'THEN spine.audience(t.owner, split_part($1, ''.'', 1), split_part($1, ''.'', 2), t.patient_id) ELSE t.audience END'
-			 ELSE 't.audience' END)
-		INTO puts, put_ids, patients, episodes
-		USING relation, ids, own, their;
+			 ELSE 't.audience' END), relation, ids, own, their)
+		AS r (puts jsonb, put_ids uuid[], patients uuid[], episodes uuid[]);
 END
 $$;
 ALTER FUNCTION spine.rows_for_neighbour(text, uuid[], text[], text[]) OWNER TO spine_owner;
@@ -705,6 +757,8 @@ COMMENT ON FUNCTION spine.receive_position() IS
 CREATE FUNCTION spine.receive_set(sender text, the_relation text, contents jsonb, whole boolean, vacate boolean) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
+	-- plans are kept from when the tables were small
+	SET enable_seqscan = off
 	AS $$
 DECLARE
 	the_table record;
@@ -749,31 +803,26 @@ BEGIN
 			'AND t.local_record_id = r.local_record_id AND t.record_id <> r.record_id', the_table.class)
 			USING contents;
 	END IF;
-	EXECUTE format(
+	PERFORM spine.kept_count(format(
 		'INSERT INTO %1$s AS t (%2$s) SELECT %2$s FROM jsonb_populate_recordset(NULL::%1$s, $1) '
 		'ON CONFLICT (%3$I) DO UPDATE SET (%2$s) = ROW (%4$s) '
 		'WHERE t.revision < EXCLUDED.revision '
 		'OR (t.revision = EXCLUDED.revision AND t.audience IS DISTINCT FROM EXCLUDED.audience) '
 		'OR ($2 AND to_jsonb(t.*) <> to_jsonb(EXCLUDED.*))',
-		the_table.class, columns, the_table.id_column, newer)
-		USING contents, whole;
+		the_table.class, columns, the_table.id_column, newer), contents, whole);
 
 	-- items that this node's version does not have
 	IF the_table.is_group THEN
-		WITH unknown AS (
-			SELECT (e ->> 'record_id')::uuid AS record_id, e ->> 'owner' AS owner, (e ->> 'revision')::bigint AS revision,
-				   jsonb_object_agg(k.key, k.value) FILTER (WHERE k.key <> ALL (known)) AS items
-			FROM jsonb_array_elements(contents) e, jsonb_each(e) k
-			GROUP BY e
-		), gone AS (
-			DELETE FROM spine.unknown_item u USING unknown n
-				WHERE n.items IS NULL AND u.relation = the_relation AND u.record_id = n.record_id
-		)
+		IF EXISTS (SELECT FROM spine.unknown_item u WHERE u.relation = the_relation) THEN
+			DELETE FROM spine.unknown_item u USING jsonb_array_elements(contents) e
+				WHERE u.relation = the_relation AND u.record_id = (e ->> 'record_id')::uuid
+					AND (whole OR u.revision <= (e ->> 'revision')::bigint);
+		END IF;
 		INSERT INTO spine.unknown_item (relation, record_id, owner, revision, items)
-			SELECT the_relation, n.record_id, n.owner, n.revision, n.items FROM unknown n WHERE n.items IS NOT NULL
-			ON CONFLICT (relation, record_id) DO UPDATE
-				SET owner = EXCLUDED.owner, revision = EXCLUDED.revision, items = EXCLUDED.items
-				WHERE whole OR unknown_item.revision <= EXCLUDED.revision;
+			SELECT the_relation, (n.content ->> 'record_id')::uuid, n.content ->> 'owner', (n.content ->> 'revision')::bigint, n.items
+			FROM spine.unknown_items(contents, known) n
+			-- a later revision's stand
+			ON CONFLICT (relation, record_id) DO NOTHING;
 	END IF;
 END
 $$;
@@ -786,6 +835,8 @@ COMMENT ON FUNCTION spine.receive_set(text, text, jsonb, boolean, boolean) IS 'A
 CREATE FUNCTION spine.receive_puts(sender text, the_relation text, contents jsonb, whole boolean) RETURNS integer
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
+	-- plans are kept from when the tables were small
+	SET enable_seqscan = off
 	AS $$
 DECLARE
 	the_table record;
@@ -806,14 +857,13 @@ BEGIN
 	END IF;
 
 	-- ids that somebody else's record holds; the owners of one node may hand records to each other
-	EXECUTE format(
-		'SELECT array_agg(t.%1$I) FROM %2$s t '
-		'JOIN jsonb_array_elements($1) e ON (e ->> %3$L)::uuid = t.%1$I '
+	SELECT k.ids INTO foreign_ids FROM spine.kept_row(format(
+		'SELECT array_agg(t.id) FROM jsonb_array_elements($1) e '
+		-- by the key, however many there are of which
+		'CROSS JOIN LATERAL (SELECT t.%1$I AS id, t.owner FROM %2$s t WHERE t.%1$I = (e ->> %1$L)::uuid OFFSET 0) t '
 		'WHERE t.owner IS DISTINCT FROM e ->> ''owner'' '
 		'AND NOT EXISTS (SELECT FROM spine.node_organisation o WHERE o.organisation = t.owner AND o.node = $2)',
-		the_table.id_column, the_table.class, the_table.id_column)
-		INTO foreign_ids
-		USING contents, sender;
+		the_table.id_column, the_table.class), contents, sender) AS k (ids uuid[]);
 	IF foreign_ids IS NOT NULL THEN
 		PERFORM spine.note_incident('foreign_record', sender,
 			jsonb_build_object('relation', the_relation, 'records', cardinality(foreign_ids), 'record_ids', to_jsonb(foreign_ids[1:20])));
@@ -897,6 +947,8 @@ COMMENT ON FUNCTION spine.receive_puts(text, text, jsonb, boolean) IS 'Applies r
 CREATE FUNCTION spine.receive_withdrawals(sender text, the_relation text, ids uuid[]) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
+	-- plans are kept from when the tables were small
+	SET enable_seqscan = off
 	AS $$
 DECLARE
 	the_table record;
@@ -908,10 +960,9 @@ BEGIN
 	IF NOT FOUND OR spine.exchange_is_said(the_relation) THEN
 		RETURN;
 	END IF;
-	EXECUTE format('DELETE FROM %s t WHERE t.%I = ANY ($1) AND t.owner IN '
-				   '(SELECT o.organisation FROM spine.node_organisation o WHERE o.node = $2)',
-				   the_table.class, the_table.id_column)
-		USING ids, sender;
+	PERFORM spine.kept_count(format('DELETE FROM %s t WHERE t.%I = ANY ($1) AND t.owner IN '
+									'(SELECT o.organisation FROM spine.node_organisation o WHERE o.node = $2)',
+									the_table.class, the_table.id_column), ids, sender);
 	DELETE FROM spine.unknown_item u WHERE u.relation = the_relation AND u.record_id = ANY (ids)
 		AND u.owner IN (SELECT o.organisation FROM spine.node_organisation o WHERE o.node = sender);
 END
@@ -1135,14 +1186,9 @@ BEGIN
 
 		-- what agreements say goes first: a revocation waits for no row, and rows are judged by it
 		FOR part IN
-			SELECT e ->> 'action' AS action, e ->> 'relation' AS relation,
-				   array_agg((e ->> 'record_id')::uuid) FILTER (WHERE e ->> 'action' = 'withdraw') AS ids,
-				   jsonb_agg((e -> 'row') || jsonb_build_object('audience',
-						spine.audience_of(ARRAY(SELECT jsonb_array_elements_text(e -> 'row' -> 'audience')), own)))
-						FILTER (WHERE e ->> 'action' = 'put') AS contents
-			FROM jsonb_array_elements(batch -> 'rows') e GROUP BY 1, 2
-			ORDER BY CASE WHEN spine.exchange_place(e ->> 'relation') > 2 AND e ->> 'action' = 'withdraw' THEN 2.5
-						  ELSE spine.exchange_place(e ->> 'relation') END, 2
+			SELECT p.relation, p.action, p.ids, p.contents FROM spine.batch_parts(batch -> 'rows', own) p
+			ORDER BY CASE WHEN spine.exchange_place(p.relation) > 2 AND p.action = 'withdraw' THEN 2.5
+						  ELSE spine.exchange_place(p.relation) END, p.relation
 		LOOP
 			IF part.action = 'withdraw' THEN
 				PERFORM spine.receive_withdrawals(sender, part.relation, part.ids);
