@@ -58,7 +58,7 @@ sub ask
 
 sub does { my ($self, @what) = @_; $self->ask("@what"); return }
 sub count { my ($self) = @_; return $self->ask('count') }
-# pieces of answers that it holds back now
+# in how many directions something waits in it
 sub holds { my ($self) = @_; return $self->ask('holds') }
 
 sub DESTROY
@@ -99,12 +99,12 @@ sub run
 				if ($word eq 'holds')
 				{
 					my $held = 0;
-					$held += grep { !$_->{answers} } map { @{ $_->{queue} } ? $_ : () } values %way;
+					$held += grep { @{ $_->{queue} } } values %way;
 					syswrite $control, "$held\n";
 					next;
 				}
 				($mode, $value) = ($word, $number // 0);
-				if ($mode eq 'cut') { $close->($_) for grep { defined fileno $_->{socket} } values %way }
+				if ($mode eq 'cut') { defined fileno $_->{socket} and $close->($_) for my @all = values %way }
 				syswrite $control, "ok\n";
 			}
 			elsif ($ready == $listener)
@@ -156,7 +156,7 @@ sub run
 			}
 		}
 		my $now = time;
-		for my $to (values %way)
+		for my $to (my @all = values %way)
 		{
 			next if !defined fileno $to->{socket};
 			# answers go to the client
