@@ -82,7 +82,7 @@ $road->begin(clients => 2);
 my ($killed, $before) = (0, $road->acknowledged);
 for my $round (1 .. $rounds)
 {
-	$road->wait_acknowledged(5 + int rand 30, 30);
+	$road->wait_acknowledged(2 + int rand 10, 30);
 	sleep rand 0.3;
 	kill_postmaster(rand() < 0.5 ? $ryj : $rqm);
 	$killed++;
@@ -94,7 +94,7 @@ for my $round (1 .. $rounds)
 	}
 }
 is($killed, $rounds, "F1: a postmaster was killed $rounds times");
-cmp_ok($road->acknowledged - $before, '>=', 5 * $rounds, 'while clients wrote');
+cmp_ok($road->acknowledged - $before, '>=', 2 * $rounds, 'while clients wrote');
 holds('F1: kill -9 of either postmaster');
 is($rqm->sql('SELECT cardinality(past_epochs) <= 1 FROM spine.link_received'), 't', 'F1: no kill made them begin anew');
 
@@ -119,7 +119,7 @@ for my $victim (@victims)
 	}
 	ok($done, "F2: $name is killed");
 	up($node);
-	$road->wait_acknowledged(10, 60);
+	$road->wait_acknowledged(3, 60);
 }
 holds('F2: kill -9 of one process');
 
@@ -129,7 +129,7 @@ for my $case ([ 'hold_requests', 'before it was received' ], [ 'hold_answers', '
 	for my $node ($ryj, $rqm)
 	{
 		$road->begin(clients => 1);
-		$road->wait_acknowledged(10);
+		$road->wait_acknowledged(3);
 		my $sent = $ryj->sql('SELECT sent_seq FROM spine.link');
 		$proxy->does($case->[0]);
 		ok(defined $ryj->wait_for("SELECT sent_seq > $sent AND sent_seq > acknowledged_seq FROM spine.link"), "F3: a batch was sent ($case->[1])");
@@ -142,7 +142,7 @@ for my $case ([ 'hold_requests', 'before it was received' ], [ 'hold_answers', '
 		$proxy->does('cut');
 		$node->start;
 		$proxy->does('pass');
-		$road->wait_acknowledged(10);
+		$road->wait_acknowledged(3);
 		holds("F3: $case->[1] " . $node->name . ' died');
 	}
 }
@@ -152,14 +152,14 @@ for my $case ([ 'hold_requests', 'before it was received' ], [ 'hold_answers', '
 for my $node ($ryj, $rqm)
 {
 	$road->begin(clients => 2);
-	$road->wait_acknowledged(40);
+	$road->wait_acknowledged(15);
 	$node->stop('immediate');
 	my $data = $node->data_dir;
 	system_or_bail('cp', '-a', $data, "$data.copy");
 	system_or_bail('rm', '-rf', $data);
 	rename "$data.copy", $data or die "$data: $!\n";
 	$node->start;
-	$road->wait_acknowledged(10, 60);
+	$road->wait_acknowledged(3, 60);
 	holds('F4: immediate stop and a copied data directory of ' . $node->name);
 }
 
