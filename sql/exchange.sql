@@ -174,10 +174,10 @@ CREATE FUNCTION spine.exchange_tables(only_relation text DEFAULT NULL)
 	AS $$
 #variable_conflict use_column
 BEGIN
-	IF only_relation IS NOT NULL AND spine.exchange_place(only_relation) = 6 THEN
+	IF only_relation IS NOT NULL AND spine.exchange_place(only_relation) = 7 THEN
 		-- each batch asks this: by name, without a look through the catalogue
 		RETURN QUERY
-		SELECT 6, only_relation, c.oid::regclass, 'record_id'::name, true
+		SELECT 7, only_relation, c.oid::regclass, 'record_id'::name, true
 			FROM pg_namespace s JOIN pg_class c ON c.relnamespace = s.oid
 			WHERE s.nspname = split_part(only_relation, '.', 1) AND c.relname = split_part(only_relation, '.', 2)
 				AND split_part(only_relation, '.', 3) = ''
