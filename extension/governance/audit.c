@@ -21,6 +21,7 @@
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
+#include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -105,6 +106,7 @@ static shmem_startup_hook_type previous_startup_hook = NULL;
 
 PG_FUNCTION_INFO_V1(spine_audit_access);
 PG_FUNCTION_INFO_V1(spine_stated_user);
+PG_FUNCTION_INFO_V1(spine_audit_queue);
 
 
 /* ---------------------------------------------------------------- shared memory */
@@ -595,6 +597,30 @@ int
 spine_audit_most(void)
 {
 	return audit->nslots;
+}
+
+/* spine.audit_queue(): entries of this database on their way, of how many that may be */
+Datum
+spine_audit_queue(PG_FUNCTION_ARGS)
+{
+	TupleDesc	desc;
+	Datum		values[2] = {Int32GetDatum(0), Int32GetDatum(0)};
+	bool		nulls[2] = {false, false};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	if (audit != NULL)
+	{
+		int			index;
+
+		LWLockAcquire(audit->lock, LW_SHARED);
+		index = audit_find_database(MyDatabaseId, false);
+		if (index >= 0)
+			values[0] = Int32GetDatum(audit->databases[index].used);
+		values[1] = Int32GetDatum(audit->nslots);
+		LWLockRelease(audit->lock);
+	}
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
 }
 
 /* How many entries of this database are ready. */
