@@ -15,9 +15,12 @@ OBJS = \
 	extension/governance/caller.o \
 	extension/governance/openings.o \
 	extension/governance/own_plan.o \
+	extension/governance/groups.o \
 	extension/governance/rules.o \
 	extension/governance/visible.o \
 	extension/governance/items.o \
+	extension/governance/person.o \
+	extension/governance/open_record.o \
 	extension/governance/audience.o \
 	extension/governance/csv.o \
 	extension/governance/utility.o \
