@@ -15,9 +15,12 @@ OBJS = \
 	extension/governance/caller.o \
 	extension/governance/openings.o \
 	extension/governance/own_plan.o \
+	extension/governance/groups.o \
 	extension/governance/rules.o \
 	extension/governance/visible.o \
 	extension/governance/items.o \
+	extension/governance/person.o \
+	extension/governance/open_record.o \
 	extension/governance/audience.o \
 	extension/governance/csv.o \
 	extension/governance/utility.o \
@@ -43,6 +46,8 @@ OBJS = \
 	extension/exchange/deliver.o \
 	extension/exchange/conninfo.o \
 	extension/exchange/pseudonym.o \
+	extension/watch/watch.o \
+	extension/exchange/rows.o \
 	extension/generate/generate.o extension/generate/journey.o extension/generate/marginals.o \
 	extension/generate/record.o extension/generate/tell.o \
 	bgworkers/worker.o \
@@ -71,6 +76,8 @@ SQL_FILES = \
 	sql/specification.sql \
 	sql/exchange.sql \
 	sql/hubs.sql \
+	sql/witness.sql \
+	sql/health.sql \
 	sql/generate.sql \
 	sql/create_store.sql
 
@@ -85,6 +92,7 @@ STORE_FILES = \
 	sql/store/relationships.sql \
 	sql/store/exchange.sql \
 	sql/store/officer.sql \
+	sql/store/health.sql \
 	policies/store_policies.sql \
 	policies/store_grants.sql
 

@@ -73,6 +73,8 @@ BEGIN
 		RAISE EXCEPTION 'the key is that of another hub'
 			USING ERRCODE = 'unique_violation';
 	END IF;
+	-- first the link, as the courier does
+	PERFORM FROM spine.link l WHERE l.node = set_hub_key.node FOR UPDATE;
 	INSERT INTO spine.hub_key AS k (node, key_id, key) VALUES (set_hub_key.node, set_hub_key.key_id, set_hub_key.key)
 		ON CONFLICT ON CONSTRAINT hub_key_pkey DO UPDATE SET key_id = EXCLUDED.key_id, key = EXCLUDED.key, since = now();
 	-- every pseudonym is another: everything is sent anew, and what the hub has goes
@@ -205,7 +207,7 @@ BEGIN
 	IF the_key IS NULL THEN
 		RAISE EXCEPTION 'hub "%" has no key', hub USING ERRCODE = 'SP008';
 	END IF;
-	EXECUTE format(
+	SELECT * INTO puts, put_ids FROM spine.kept_row(format(
 		'SELECT jsonb_agg(jsonb_build_object(''relation'', $1, ''action'', ''put'', ''row'', '
 		'spine.pseudonymised(t, $1, $5, spine.person_root(t.patient_id), spine.withheld_from(a.audience, $4, $1), a.dates, '
 		'CASE a.dates WHEN ''birth'' THEN spine.date_origin($1, t.patient_id, t.episode_id, $3) END) '
@@ -213,8 +215,7 @@ BEGIN
 		'FROM %1$s t CROSS JOIN LATERAL (SELECT s.audience, spine.audience_dates(s.audience) AS dates '
 		'FROM (SELECT spine.audience_of(%2$s, $4) AS audience) s) a '
 		'WHERE t.record_id = ANY ($2) AND t.owner = ANY ($3) AND a.audience <> ''{}''',
-		class, spine.audience_to_send(relation))
-		INTO puts, put_ids USING relation, ids, own, their, the_key;
+		class, spine.audience_to_send(relation)), relation, ids, own, their, the_key) AS r (puts jsonb, put_ids uuid[]);
 END
 $$;
 ALTER FUNCTION spine.rows_for_hub(text, text, regclass, uuid[], text[], text[]) OWNER TO spine_owner;
@@ -248,6 +249,7 @@ DECLARE
 	last_scanned uuid;
 	last_due uuid;
 BEGIN
+	PERFORM FROM spine.link l WHERE l.node = hub FOR UPDATE;
 	IF NOT place ? 'after' THEN
 		SELECT CASE WHEN (k.listed_epoch, k.listed_relation) = (hub_turn.epoch, hub_turn.relation) THEN k.listed_to END AS upto INTO listed
 			FROM spine.hub_key k WHERE k.node = hub FOR UPDATE;

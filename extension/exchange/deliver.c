@@ -56,28 +56,25 @@ static const char *const deliver_query =
 " LEFT JOIN spine.sharing_rule r ON r.from_organisation = p.owner AND r.dataset = $8 AND r.data_group = $9"
 "  AND r.to_organisation = p.organisation AND CASE p.purpose WHEN 'emergency' THEN r.purpose = 'care' AND r.emergency ELSE r.purpose = p.purpose END"
 " GROUP BY p.owner, p.organisation, p.purpose"
-"), reason AS MATERIALIZED ("
-" SELECT p.owner, p.organisation, p.purpose, p.patient_id,"
-"  CASE WHEN c.clauses <= 1 THEN c.clause ELSE"
-"   (SELECT h.agreement || '/' || h.version || '/' || h.clause"
-"    FROM spine.rules_that_hold(p.owner, $8, $9, spine.linked_patients(p.patient_id)) h"
-"    WHERE h.to_organisation = p.organisation AND h.purpose = p.purpose"
-"    ORDER BY h.agreement, h.version DESC, h.clause LIMIT 1) END AS clause"
-" FROM (SELECT DISTINCT t.owner, t.organisation, t.purpose, t.patient_id FROM token t) p"
-" JOIN candidate c ON c.owner = p.owner AND c.organisation = p.organisation AND c.purpose = p.purpose"
 ") INSERT INTO spine.delivery (destination, relation, record_id, owner, revision, action, clause)"
 " SELECT d.destination, $7, d.record_id, d.owner, d.revision,"
-"  CASE WHEN d.tokens IS NULL THEN 'withdraw' ELSE 'put' END, d.clause"
+"  CASE WHEN d.tokens IS NULL THEN 'withdraw' ELSE 'put' END,"
+"  CASE WHEN NOT d.several THEN d.clause ELSE"
+"   (SELECT h.agreement || '/' || h.version || '/' || h.clause"
+"    FROM spine.rules_that_hold(d.owner, $8, $9, spine.linked_patients(d.patient_id)) h"
+"    WHERE h.to_organisation = ANY (d.organisations) AND h.purpose = ANY (d.purposes)"
+"    ORDER BY h.agreement, h.version DESC, h.clause LIMIT 1) END"
 " FROM (SELECT t.destination, t.record_id, pg_catalog.max(t.revision) AS revision, pg_catalog.max(t.owner) AS owner,"
+"   (pg_catalog.array_agg(t.patient_id))[1] AS patient_id,"
+"   pg_catalog.array_agg(t.organisation) AS organisations, pg_catalog.array_agg(t.purpose) AS purposes,"
 "   pg_catalog.array_agg(t.token) FILTER (WHERE t.fresh) AS tokens,"
 "   pg_catalog.array_agg(t.token) FILTER (WHERE NOT t.fresh) AS old_tokens,"
 "   pg_catalog.max(t.revision) FILTER (WHERE t.fresh) AS new_revision,"
 "   pg_catalog.max(t.revision) FILTER (WHERE NOT t.fresh) AS old_revision,"
-"   pg_catalog.min(t.clause) AS clause"
+"   pg_catalog.min(t.clause) AS clause, pg_catalog.bool_or(t.clauses > 1) AS several"
 /* sorted once for all the arrays: they are compared */
-"  FROM (SELECT t.*, r.clause FROM token t"
-"   JOIN reason r ON r.owner = t.owner AND r.organisation = t.organisation AND r.purpose = t.purpose"
-"    AND r.patient_id IS NOT DISTINCT FROM t.patient_id"
+"  FROM (SELECT t.*, c.clause, c.clauses FROM token t"
+"   JOIN candidate c ON c.owner = t.owner AND c.organisation = t.organisation AND c.purpose = t.purpose"
 "   ORDER BY t.destination, t.record_id, t.token) t"
 "  GROUP BY t.destination, t.record_id) d"
 " WHERE d.tokens IS DISTINCT FROM d.old_tokens OR d.new_revision IS DISTINCT FROM d.old_revision";
@@ -138,7 +135,8 @@ deliver_find_columns(Relation rel, bool is_group, const char *table, DeliverColu
 		{"dissent", "dissent_id"},
 		{"relationship", "relationship_id"},
 		{"review_event", "event_id"},
-		{"access_notice", "notice_id"}
+		{"access_notice", "notice_id"},
+		{"audit_head", "head_id"}
 	};
 	const char *id = "record_id";
 

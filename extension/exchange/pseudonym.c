@@ -15,19 +15,18 @@
 #include "common/hmac.h"
 #include "common/sha2.h"
 #include "fmgr.h"
-#include "nodes/makefuncs.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/datetime.h"
-#include "utils/fmgroids.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
 #include "utils/uuid.h"
 
 #include "compat.h"
-#include "governance/rules.h"
+#include "governance/groups.h"
+#include "governance/items.h"
 
 #define ZONE			"Europe/London" /* days are those of the United Kingdom */
 
@@ -55,7 +54,7 @@ typedef struct Column
 	const char *name;
 	Oid			type;
 	Treatment	treatment;
-	FmgrInfo	to_jsonb;
+	SpineJsonColumn json;
 } Column;
 
 /* what one call site knows of the table, kept for the query */
@@ -152,8 +151,7 @@ columns_make(Oid type, int32 typmod, text *group, MemoryContext context)
 {
 	MemoryContext old = MemoryContextSwitchTo(context);
 	Columns    *columns = palloc0(sizeof(Columns));
-	SpineItem  *items;
-	int			nitems = spine_rules_items(VARDATA_ANY(group), VARSIZE_ANY_EXHDR(group), &items);
+	const SpineGroupTable *found = spine_groups_find(VARDATA_ANY(group), VARSIZE_ANY_EXHDR(group));
 
 	columns->type = type;
 	columns->typmod = typmod;
@@ -168,14 +166,10 @@ columns_make(Oid type, int32 typmod, text *group, MemoryContext context)
 
 		column->name = NameStr(attribute->attname);
 		column->type = attribute->atttypid;
-		column->treatment = attribute->attisdropped ? LEFT_OUT : treatment_of(column->name, column->type, items, nitems);
+		column->treatment = attribute->attisdropped ? LEFT_OUT : treatment_of(column->name, column->type, found ? found->items : NULL, found ? found->nitems : 0);
 		if (column->treatment == LEFT_OUT)
 			continue;
-		fmgr_info_cxt(F_TO_JSONB, &column->to_jsonb, context);
-		fmgr_info_set_expr((Node *) makeFuncExpr(F_TO_JSONB, JSONBOID,
-												 list_make1(makeNullConst(attribute->atttypid, attribute->atttypmod, attribute->attcollation)),
-												 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL),
-						   &column->to_jsonb);
+		spine_json_column(&column->json, attribute->atttypid, attribute->atttypmod, attribute->attcollation, context);
 	}
 	MemoryContextSwitchTo(old);
 	return columns;
@@ -279,22 +273,11 @@ column_named(const Columns *columns, const char *name, bool *isnull)
 }
 
 static void
-push_text(JsonbParseState **state, JsonbIteratorToken token, const char *data, int length)
-{
-	JsonbValue	value;
-
-	value.type = jbvString;
-	value.val.string.val = unconstify(char *, data);
-	value.val.string.len = length;
-	(void) pushJsonbValue(state, token, &value);
-}
-
-static void
 push_uuid(JsonbParseState **state, const pg_uuid_t *uuid)
 {
 	char	   *text = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(uuid)));
 
-	push_text(state, WJB_VALUE, text, (int) strlen(text));
+	spine_json_push_string(state, WJB_VALUE, text, (int) strlen(text));
 }
 
 /*
@@ -357,8 +340,6 @@ spine_pseudonymised(PG_FUNCTION_ARGS)
 	{
 		Column	   *column = &columns->columns[i];
 		Datum		value = columns->values[i];
-		JsonbValue	scalar;
-		Jsonb	   *made;
 
 		if (column->treatment == LEFT_OUT || columns->nulls[i])
 			continue;
@@ -388,7 +369,7 @@ spine_pseudonymised(PG_FUNCTION_ARGS)
 					parts[1] = (char *) DatumGetUUIDP(value)->data;
 					lengths[1] = UUID_LEN;
 					pseudonym_make(key, parts, lengths, 2, &pseudonym);
-					push_text(&state, WJB_KEY, column->name, (int) strlen(column->name));
+					spine_json_push_key(&state, column->name, (int) strlen(column->name));
 					push_uuid(&state, &pseudonym);
 					continue;
 				}
@@ -414,7 +395,7 @@ spine_pseudonymised(PG_FUNCTION_ARGS)
 					parts[3] = VARDATA_ANY(DatumGetPointer(value));
 					lengths[3] = VARSIZE_ANY_EXHDR(DatumGetPointer(value));
 					pseudonym_make(key, parts, lengths, 4, &pseudonym);
-					push_text(&state, WJB_KEY, column->name, (int) strlen(column->name));
+					spine_json_push_key(&state, column->name, (int) strlen(column->name));
 					push_uuid(&state, &pseudonym);
 					continue;
 				}
@@ -426,15 +407,8 @@ spine_pseudonymised(PG_FUNCTION_ARGS)
 				if (!coarsen(&value, column->type, fineness, origin))
 					continue;
 		}
-		push_text(&state, WJB_KEY, column->name, (int) strlen(column->name));
-		made = DatumGetJsonbP(FunctionCall1(&column->to_jsonb, value));
-		if (!JB_ROOT_IS_SCALAR(made) || !JsonbExtractScalar(&made->root, &scalar))
-		{
-			scalar.type = jbvBinary;
-			scalar.val.binary.data = &made->root;
-			scalar.val.binary.len = VARSIZE(made) - VARHDRSZ;
-		}
-		(void) pushJsonbValue(&state, WJB_VALUE, &scalar);
+		spine_json_push_key(&state, column->name, (int) strlen(column->name));
+		spine_json_push(&state, &column->json, value);
 	}
 	object = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	PG_RETURN_JSONB_P(JsonbValueToJsonb(object));
