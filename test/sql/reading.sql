@@ -226,7 +226,7 @@ SELECT is(value_as('reading_rqm_clinician', $$
 	SELECT format('%s, %s', count(DISTINCT r.record_id), count(*) FILTER (WHERE r.data IS DISTINCT FROM a.data)) FROM r JOIN spine.all_records a USING (record_id) $$), '4, 0',
 	'so are the items in her record');
 SELECT throws_ok($$ SELECT chelsea('SELECT spine.open_record(NULL, ''care'', ''x'')') $$, '22004', 'an NHS number must be given', 'nobody''s record is opened');
-SELECT is(value_as('reading_rqm_clinician', 'SELECT spine.record(NULL) IS NULL'), 'true', 'nor read');
+SELECT is(value_as('reading_rqm_clinician', 'SELECT spine.record(NULL) IS NULL'), 't', 'nor read');
 
 SELECT * FROM finish();
 SELECT leave_two_trusts('reading'), drop_roles('reading_operator', 'reading_stranger') \g /dev/null
