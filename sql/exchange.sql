@@ -1456,9 +1456,9 @@ BEGIN
 			USING ERRCODE = 'invalid_parameter_value';
 	END IF;
 	IF connect_node.conninfo IS NOT NULL AND NOT spine.is_conninfo(connect_node.conninfo) THEN
-		RAISE EXCEPTION 'the connection string is malformed'
+		RAISE EXCEPTION 'the connection string is malformed, or holds options or a password'
 			USING ERRCODE = 'invalid_parameter_value',
-				  HINT = 'Write it as for libpq, without options: host=... port=... dbname=... user=... sslmode=verify-full';
+				  HINT = 'Write it as for libpq: host=... port=... dbname=... user=... sslmode=verify-full sslcert=... sslkey=..., or service=...; a password stands in a file, passfile=...';
 	END IF;
 	IF coalesce(cardinality(connect_node.organisations), 0) = 0 THEN
 		RAISE EXCEPTION 'a neighbour hosts at least one organisation'
@@ -1556,4 +1556,4 @@ CREATE FUNCTION spine.is_conninfo(conninfo text) RETURNS boolean
 	AS 'MODULE_PATHNAME', 'spine_is_conninfo';
 ALTER FUNCTION spine.is_conninfo(text) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.is_conninfo(text) FROM PUBLIC;
-COMMENT ON FUNCTION spine.is_conninfo(text) IS 'Whether libpq can read the string, and it sets no options of the session. Connects to nothing.';
+COMMENT ON FUNCTION spine.is_conninfo(text) IS 'Whether libpq can read the string, and it sets no options of the session and holds no password. Connects to nothing.';
