@@ -21,6 +21,7 @@ extern int	spine_courier_interval; /* ms between two looks without a ring of the
 extern int	spine_courier_batch;	/* most rows in one batch */
 extern int	spine_courier_timeout;	/* ms a neighbour may take to connect or to answer */
 
+extern char *spine_reconcile_at;	/* when neighbours are compared: a time of day or an interval */
 extern int	spine_raw_retention;	/* minutes that submissions are kept as they came */
 extern int	spine_submission_retention; /* minutes that their counts are kept */
 
