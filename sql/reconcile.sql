@@ -48,6 +48,7 @@ CREATE FUNCTION spine.digest_sum(total numeric) RETURNS bigint
 		 FROM (SELECT (coalesce(total, 0) % 18446744073709551616 + 18446744073709551616) % 18446744073709551616 AS n) u$$;
 ALTER FUNCTION spine.digest_sum(numeric) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.digest_sum(numeric) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION spine.digest_sum(numeric) TO spine_governor, spine_operator;
 COMMENT ON FUNCTION spine.digest_sum(numeric) IS 'A sum of digests as a digest.';
 
 -- counts of one table, added to those of all
@@ -435,7 +436,7 @@ CREATE FUNCTION spine.receive_comparison(sender text, part jsonb) RETURNS jsonb
 DECLARE
 	their text[] := spine.organisations_of(sender);
 	compared spine.link_compared;
-	reply jsonb := jsonb_build_object('id', part -> 'id', 'step', part -> 'step');
+	said jsonb := jsonb_build_object('id', part -> 'id', 'step', part -> 'step');
 	the_relation text := part ->> 'relation';
 	the_table record;
 	tables jsonb := '{}';
@@ -466,11 +467,11 @@ BEGIN
 		END LOOP;
 		INSERT INTO spine.link_compared AS c (node, comparison) VALUES (sender, (part ->> 'id')::uuid)
 			ON CONFLICT (node) DO UPDATE SET comparison = EXCLUDED.comparison, totals = '{}';
-		reply := reply || jsonb_build_object('tables', tables);
+		said := said || jsonb_build_object('tables', tables);
 	ELSE
 		SELECT * INTO compared FROM spine.link_compared c WHERE c.node = sender AND c.comparison = (part ->> 'id')::uuid;
 		IF NOT FOUND THEN
-			RETURN reply || '{"step": "unknown"}';
+			RETURN said || '{"step": "unknown"}';
 		END IF;
 	END IF;
 
@@ -517,7 +518,7 @@ BEGIN
 			listed := listed + greatest(range.held_rows, range.sent_rows);
 			EXIT WHEN cut;
 		END LOOP;
-		reply := reply || jsonb_build_object('differ', differ, 'upto', decided, 'cut', cut);
+		said := said || jsonb_build_object('differ', differ, 'upto', decided, 'cut', cut);
 	ELSIF part ->> 'step' = 'mend' THEN
 		FOR range IN
 			SELECT (e ->> 0)::uuid AS after, (e ->> 1)::uuid AS upto, (e ->> 2)::bigint AS sent_rows, (e ->> 3)::bigint AS sent_digest, e -> 4 AS ids
@@ -540,12 +541,12 @@ BEGIN
 		statement := jsonb_build_object('kind', 'reconciliation', 'id', part -> 'id', 'from', sender,
 			'to', (SELECT n.name FROM spine.node n WHERE n.is_self), 'begun', part -> 'begun', 'ended', clock_timestamp(), 'tables', compared.totals,
 			'equal', NOT EXISTS (SELECT FROM jsonb_each(compared.totals) t WHERE (t.value ->> 'unequal')::bigint > 0))::text;
-		reply := reply || spine.give_receipt(sender, statement);
+		said := said || spine.give_receipt(sender, statement);
 	END IF;
-	UPDATE spine.link_compared c SET reply = receive_comparison.reply,
+	UPDATE spine.link_compared c SET reply = said,
 			totals = CASE WHEN part ->> 'step' = 'tables' THEN c.totals ELSE compared.totals END
 		WHERE c.node = sender;
-	RETURN reply;
+	RETURN said;
 END
 $$;
 ALTER FUNCTION spine.receive_comparison(text, jsonb) OWNER TO spine_owner;
@@ -787,7 +788,7 @@ DECLARE
 	patients uuid[] := '{}';
 	found_here bigint;
 	remaining bigint := 0;
-	reply jsonb;
+	said jsonb;
 BEGIN
 	FOR one IN
 		SELECT e.key AS relation, ARRAY(SELECT g::uuid FROM jsonb_array_elements_text(e.value -> 'gone') g) AS gone,
@@ -824,13 +825,13 @@ BEGIN
 		remaining := remaining + found_here;
 	END LOOP;
 
-	reply := jsonb_build_object('id', part -> 'id', 'step', 'attest') || spine.give_receipt(sender, jsonb_build_object(
+	said := jsonb_build_object('id', part -> 'id', 'step', 'attest') || spine.give_receipt(sender, jsonb_build_object(
 		'kind', 'withdrawal', 'id', part -> 'id', 'from', sender, 'to', (SELECT n.name FROM spine.node n WHERE n.is_self),
 		'ended', clock_timestamp(), 'records', cardinality(gone), 'digest', spine.ids_digest(gone_names),
 		'held', held, 'all', spine.ids_digest(all_names), 'left', remaining)::text);
-	INSERT INTO spine.link_compared AS c (node, reply) VALUES (sender, receive_attest.reply)
+	INSERT INTO spine.link_compared AS c (node, reply) VALUES (sender, said)
 		ON CONFLICT (node) DO UPDATE SET reply = EXCLUDED.reply;
-	RETURN reply;
+	RETURN said;
 END
 $$;
 ALTER FUNCTION spine.receive_attest(text, jsonb) OWNER TO spine_owner;
