@@ -77,6 +77,6 @@ CREATE VIEW spine.withdrawals AS
 		   pg_catalog.bool_or(d.receipt_id IS NULL) AS open,
 		   pg_catalog.array_agg(DISTINCT d.receipt_id) FILTER (WHERE d.receipt_id IS NOT NULL) AS receipts
 	FROM spine.delivery d
-	WHERE d.action = 'withdraw' AND NOT spine.exchange_is_said(d.relation)
+	WHERE d.action = 'withdraw'
 	GROUP BY 1, 2, 3, 4, 5;
 COMMENT ON VIEW spine.withdrawals IS 'What was withdrawn from neighbours, for each day (London), owner, clause and table: records, how many of them the neighbour has proven to be gone, by which receipts. open: a proof is outstanding. For governors and operators of the owner.';
