@@ -15,9 +15,12 @@ OBJS = \
 	extension/governance/caller.o \
 	extension/governance/openings.o \
 	extension/governance/own_plan.o \
+	extension/governance/groups.o \
 	extension/governance/rules.o \
 	extension/governance/visible.o \
 	extension/governance/items.o \
+	extension/governance/person.o \
+	extension/governance/open_record.o \
 	extension/governance/audience.o \
 	extension/governance/csv.o \
 	extension/governance/utility.o \
@@ -44,6 +47,8 @@ OBJS = \
 	extension/exchange/conninfo.o \
 	extension/exchange/digest.o \
 	extension/exchange/sign.o \
+	extension/watch/watch.o \
+	extension/exchange/rows.o \
 	extension/generate/generate.o extension/generate/journey.o extension/generate/marginals.o \
 	extension/generate/record.o extension/generate/tell.o \
 	bgworkers/worker.o \
@@ -72,6 +77,8 @@ SQL_FILES = \
 	sql/specification.sql \
 	sql/exchange.sql \
 	sql/reconcile.sql \
+	sql/witness.sql \
+	sql/health.sql \
 	sql/generate.sql \
 	sql/create_store.sql
 
@@ -87,6 +94,7 @@ STORE_FILES = \
 	sql/store/exchange.sql \
 	sql/store/reconcile.sql \
 	sql/store/officer.sql \
+	sql/store/health.sql \
 	policies/store_policies.sql \
 	policies/store_grants.sql
 

@@ -69,6 +69,7 @@ typedef struct Neighbour
 	int			failures;
 	TimestampTz deadline;		/* of the present state; 0: none */
 	TimestampTz retry_at;
+	TimestampTz connected_at;
 } Neighbour;
 
 static Neighbour *neighbours = NULL;
@@ -99,6 +100,10 @@ static Chore chores[] = {
 	/* agreements that time alone begins or ends, records written while something changed */
 	{"settling audiences",
 	"SELECT spine.settle_audiences()", 1000},
+	{"verifying the access log",
+	"SELECT spine.verify_turn()", 10000},
+	{"saying where the access log ends",
+	"SELECT spine.say_head()", 1000},
 };
 
 static void neighbour_failed(Neighbour *neighbour, const char *error);
@@ -563,7 +568,10 @@ neighbour_step(Neighbour *neighbour, uint32 events)
 			else if (PQsetnonblocking(neighbour->conn, 1) != 0)
 				neighbour_failed(neighbour, neighbour_message(neighbour));
 			else
+			{
+				neighbour->connected_at = GetCurrentTimestamp();
 				neighbour_ask(neighbour);
+			}
 		}
 		return;
 	}
@@ -616,7 +624,16 @@ courier_advance(void)
 		else if (neighbour->deadline != 0 && now >= neighbour->deadline)
 			neighbour_failed(neighbour, neighbour->state == NEIGHBOUR_CONNECTING ? "time-out of the connection" : "time-out of the answer");
 		else if (neighbour->state == NEIGHBOUR_READY && neighbour->look)
-			neighbour_turn(neighbour);
+		{
+			/* the neighbour looks at certificates when it lets somebody in */
+			if (TimestampDifferenceExceeds(neighbour->connected_at, now, spine_courier_reconnect))
+			{
+				PQfinish(neighbour->conn);
+				neighbour_connect(neighbour);
+			}
+			else
+				neighbour_turn(neighbour);
+		}
 
 		if (neighbour->state == NEIGHBOUR_DOWN)
 			timeout = Min(timeout, TimestampDifferenceMilliseconds(now, neighbour->retry_at));

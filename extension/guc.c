@@ -25,6 +25,9 @@ int			spine_courier_interval = 1000;
 int			spine_courier_batch = 1000;
 int			spine_courier_timeout = 60000;
 char	   *spine_reconcile_at = NULL;
+int			spine_courier_reconnect = 30000;
+int			spine_neighbour_session = 60000;
+int			spine_witness_interval = 300000;
 int			spine_raw_retention = 93 * 24 * 60;
 int			spine_submission_retention = 400 * 24 * 60;
 
@@ -176,6 +179,30 @@ spine_guc_define(void)
 							   PGC_SIGHUP,
 							   0,
 							   NULL, NULL, NULL);
+	DefineCustomIntVariable("spine.courier_reconnect",
+							"How long the courier keeps a connection to a neighbour before it makes another.",
+							"Shorter than spine.neighbour_session at the neighbour.",
+							&spine_courier_reconnect,
+							30000, 100, INT_MAX,
+							PGC_SIGHUP,
+							GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("spine.neighbour_session",
+							"How long after it was let in a neighbour's session is listened to.",
+							"A certificate that was revoked since is of no use after that.",
+							&spine_neighbour_session,
+							60000, 1000, INT_MAX,
+							PGC_SIGHUP,
+							GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("spine.witness_interval",
+							"How often at most the end of the access log is said to the neighbours.",
+							NULL,
+							&spine_witness_interval,
+							300000, 100, INT_MAX,
+							PGC_SIGHUP,
+							GUC_UNIT_MS,
+							NULL, NULL, NULL);
 	DefineCustomIntVariable("spine.raw_retention",
 							"How long submissions are kept as they came.",
 							"Whole months are dropped when all of them is older.",

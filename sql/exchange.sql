@@ -131,25 +131,39 @@ COMMENT ON FUNCTION spine.organisations_of(text) IS 'The organisations that a no
 -- What travels beside records, in the order in which it is sent: what ends something goes before what it ends.
 CREATE FUNCTION spine.exchange_place(relation text) RETURNS integer
 	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-	AS $$SELECT coalesce(pg_catalog.array_position('{spine.agreement_event,spine.dissent,spine.relationship,spine.review_event,spine.access_notice}', relation), 6)$$;
+	AS $$SELECT coalesce(pg_catalog.array_position('{spine.agreement_event,spine.dissent,spine.relationship,spine.review_event,spine.access_notice,spine.audit_head}', relation), 7)$$;
 ALTER FUNCTION spine.exchange_place(text) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.exchange_place(text) FROM PUBLIC;
-COMMENT ON FUNCTION spine.exchange_place(text) IS 'The place of a relation in the order of sending: 1 to 5 for what governs, 6 for the records of data groups.';
+COMMENT ON FUNCTION spine.exchange_place(text) IS 'The place of a relation in the order of sending: 1 to 6 for what governs, 7 for the records of data groups.';
 
 CREATE FUNCTION spine.exchange_id(relation text) RETURNS text
 	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 	AS $$SELECT CASE relation WHEN 'spine.agreement_event' THEN 'event_id' WHEN 'spine.dissent' THEN 'dissent_id' WHEN 'spine.relationship' THEN 'relationship_id'
-						   WHEN 'spine.review_event' THEN 'event_id' WHEN 'spine.access_notice' THEN 'notice_id' ELSE 'record_id' END$$;
+						   WHEN 'spine.review_event' THEN 'event_id' WHEN 'spine.access_notice' THEN 'notice_id' WHEN 'spine.audit_head' THEN 'head_id' ELSE 'record_id' END$$;
 ALTER FUNCTION spine.exchange_id(text) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.exchange_id(text) FROM PUBLIC;
 COMMENT ON FUNCTION spine.exchange_id(text) IS 'The column that identifies a row of a relation that travels.';
 
 CREATE FUNCTION spine.exchange_is_said(relation text) RETURNS boolean
 	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-	AS $$SELECT relation IN ('spine.agreement_event', 'spine.review_event', 'spine.access_notice')$$;
+	AS $$SELECT relation IN ('spine.agreement_event', 'spine.review_event', 'spine.access_notice', 'spine.audit_head')$$;
 ALTER FUNCTION spine.exchange_is_said(text) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.exchange_is_said(text) FROM PUBLIC;
 COMMENT ON FUNCTION spine.exchange_is_said(text) IS 'Whether rows of a relation are said once and for all: never changed, never withdrawn.';
+
+CREATE FUNCTION spine.is_exchange_table(schema name, c pg_catalog.pg_class) RETURNS boolean
+	LANGUAGE sql STABLE PARALLEL SAFE
+	AS $$
+	SELECT c.relkind = 'r' AND schema <> 'spine'
+		AND c.relowner = 'spine_owner'::pg_catalog.regrole
+		AND EXISTS (SELECT FROM spine.dataset d WHERE d.name = schema)
+		AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute a
+			 WHERE a.attrelid = c.oid AND NOT a.attisdropped
+				AND a.attname IN ('record_id', 'owner', 'patient_id', 'episode_id', 'revision', 'audience')) = 6
+	$$;
+ALTER FUNCTION spine.is_exchange_table(name, pg_catalog.pg_class) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.is_exchange_table(name, pg_catalog.pg_class) FROM PUBLIC;
+COMMENT ON FUNCTION spine.is_exchange_table(name, pg_catalog.pg_class) IS 'Whether a table of this schema is a data group''s.';
 
 -- What may travel, and nothing else: the schema of a published data set holds its groups' tables alone.
 CREATE FUNCTION spine.exchange_tables(only_relation text DEFAULT NULL)
@@ -160,22 +174,24 @@ CREATE FUNCTION spine.exchange_tables(only_relation text DEFAULT NULL)
 	AS $$
 #variable_conflict use_column
 BEGIN
+	IF only_relation IS NOT NULL AND spine.exchange_place(only_relation) = 6 THEN
+		-- each batch asks this: by name, without a look through the catalogue
+		RETURN QUERY
+		SELECT 6, only_relation, c.oid::regclass, 'record_id'::name, true
+			FROM pg_namespace s JOIN pg_class c ON c.relnamespace = s.oid
+			WHERE s.nspname = split_part(only_relation, '.', 1) AND c.relname = split_part(only_relation, '.', 2)
+				AND split_part(only_relation, '.', 3) = ''
+				AND spine.is_exchange_table(s.nspname, c);
+		RETURN;
+	END IF;
 	RETURN QUERY
 	SELECT spine.exchange_place(c.name), c.name, c.name::regclass, spine.exchange_id(c.name)::name, false
-		FROM unnest('{spine.agreement_event,spine.dissent,spine.relationship,spine.review_event,spine.access_notice}'::text[]) AS c (name)
+		FROM unnest('{spine.agreement_event,spine.dissent,spine.relationship,spine.review_event,spine.access_notice,spine.audit_head}'::text[]) AS c (name)
 		WHERE only_relation IS NULL OR only_relation = c.name
 	UNION ALL
-	SELECT 6, s.nspname || '.' || c.relname, c.oid::regclass, 'record_id'::name, true
+	SELECT 7, s.nspname || '.' || c.relname, c.oid::regclass, 'record_id'::name, true
 		FROM pg_namespace s JOIN pg_class c ON c.relnamespace = s.oid
-		WHERE s.nspname IN (SELECT d.name FROM spine.dataset d)
-			AND s.nspname <> 'spine'
-			AND (only_relation IS NULL
-				 OR (s.nspname = split_part(only_relation, '.', 1) AND c.relname = split_part(only_relation, '.', 2)))
-			AND c.relkind = 'r'
-			AND c.relowner = 'spine_owner'::regrole
-			AND (SELECT count(*) FROM pg_attribute a
-				 WHERE a.attrelid = c.oid AND NOT a.attisdropped
-					AND a.attname IN ('record_id', 'owner', 'patient_id', 'episode_id', 'revision', 'audience')) = 6;
+		WHERE only_relation IS NULL AND s.nspname IN (SELECT d.name FROM spine.dataset d) AND spine.is_exchange_table(s.nspname, c);
 END
 $$;
 ALTER FUNCTION spine.exchange_tables(text) OWNER TO spine_owner;
@@ -260,6 +276,50 @@ GRANT EXECUTE ON FUNCTION spine.prune_ledger(interval) TO spine_operator;
 COMMENT ON FUNCTION spine.prune_ledger(interval) IS
 	'Drops the ledger''s months older than this. With a neighbour that was away for longer everything is compared. Returns the number of partitions dropped.';
 
+-- ---------------------------------------------------------------- rows and statements
+
+CREATE FUNCTION spine.kept_row(query text, VARIADIC arguments "any") RETURNS record
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'spine_kept_row';
+ALTER FUNCTION spine.kept_row(text, "any") OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.kept_row(text, "any") FROM PUBLIC;
+COMMENT ON FUNCTION spine.kept_row(text, "any") IS 'EXECUTE of a query that returns one row, whose plan is kept for the session: for tables that are known only then. Runs as the caller.';
+
+CREATE FUNCTION spine.kept_read(query text, VARIADIC arguments "any") RETURNS record
+	LANGUAGE c STABLE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'spine_kept_row';
+ALTER FUNCTION spine.kept_read(text, "any") OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.kept_read(text, "any") FROM PUBLIC;
+COMMENT ON FUNCTION spine.kept_read(text, "any") IS 'spine.kept_row() of a query that only reads, and sees what the statement that calls it sees.';
+
+CREATE FUNCTION spine.kept_count(query text, VARIADIC arguments "any") RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'spine_kept_count';
+ALTER FUNCTION spine.kept_count(text, "any") OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.kept_count(text, "any") FROM PUBLIC;
+COMMENT ON FUNCTION spine.kept_count(text, "any") IS 'EXECUTE of a statement whose plan is kept for the session; returns how many rows it touched. Runs as the caller.';
+
+CREATE FUNCTION spine.sent_row(relation text, t record, audience text[], withheld text[]) RETURNS jsonb
+	LANGUAGE c STABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'spine_sent_row';
+ALTER FUNCTION spine.sent_row(text, record, text[], text[]) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.sent_row(text, record, text[], text[]) FROM PUBLIC;
+COMMENT ON FUNCTION spine.sent_row(text, record, text[], text[]) IS 'A row of a data group as a part of a batch: {relation, action: put, row}, the row with this audience, without nulls and the columns withheld; its id stands for a local number that is withheld.';
+
+CREATE FUNCTION spine.unknown_items(contents jsonb, known text[]) RETURNS TABLE (content jsonb, items jsonb)
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 1
+	AS 'MODULE_PATHNAME', 'spine_unknown_items';
+ALTER FUNCTION spine.unknown_items(jsonb, text[]) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.unknown_items(jsonb, text[]) FROM PUBLIC;
+COMMENT ON FUNCTION spine.unknown_items(jsonb, text[]) IS 'Those of the rows, an array of objects, that have other keys than these, and what stands under the others.';
+
+CREATE FUNCTION spine.batch_parts(rows jsonb, own text[]) RETURNS TABLE (relation text, action text, ids uuid[], contents jsonb)
+	LANGUAGE c STABLE STRICT PARALLEL SAFE ROWS 5
+	AS 'MODULE_PATHNAME', 'spine_batch_parts';
+ALTER FUNCTION spine.batch_parts(jsonb, text[]) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.batch_parts(jsonb, text[]) FROM PUBLIC;
+COMMENT ON FUNCTION spine.batch_parts(jsonb, text[]) IS 'The rows of a batch by relation and action: the ids of what is withdrawn, the rows that are put, with the tokens alone of their audience that are of these addressees.';
+
 -- ---------------------------------------------------------------- sending
 
 -- Ledger rows that lie after a position and are visible in the snapshot upto.
@@ -334,6 +394,8 @@ CREATE FUNCTION spine.rows_for_neighbour(relation text, ids uuid[], own text[], 
 		OUT puts jsonb, OUT put_ids uuid[], OUT patients uuid[], OUT episodes uuid[])
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
+	-- plans are kept from when the tables were small
+	SET enable_seqscan = off
 	AS $$
 DECLARE
 	the_table record;
@@ -342,16 +404,14 @@ BEGIN
 	IF NOT FOUND THEN
 		RETURN;
 	END IF;
-	EXECUTE format(
-		'SELECT jsonb_agg(jsonb_build_object(''relation'', $1, ''action'', ''put'', ''row'', '
-		'%1$s || jsonb_build_object(''audience'', spine.audience_of(a.audience, $4)))), '
-		'array_agg(t.%2$I), %3$s FROM %4$s t CROSS JOIN LATERAL (SELECT %5$s AS audience) a '
+	SELECT * INTO puts, put_ids, patients, episodes FROM spine.kept_read(format(
+		'SELECT jsonb_agg(%1$s), array_agg(t.%2$I), %3$s FROM %4$s t CROSS JOIN LATERAL (SELECT %5$s AS audience) a '
 		'WHERE t.%2$I = ANY ($2) AND t.owner = ANY ($3) AND spine.audience_names(a.audience, $4)',
 		-- what no clause gives the neighbour stays here; a document keeps its nulls: its digest is taken over them
 		-- its own number of a record may be made of items: then the record's id stands for it
 		CASE WHEN the_table.is_group
-			 THEN 'jsonb_build_object(''local_record_id'', t.record_id) || (jsonb_strip_nulls(to_jsonb(t)) - spine.withheld_from(a.audience, $4, $1))'
-			 ELSE 'to_jsonb(t)' END,
+			 THEN 'spine.sent_row($1, t, spine.audience_of(a.audience, $4), spine.withheld_from(a.audience, $4, $1))'
+			 ELSE 'jsonb_build_object(''relation'', $1, ''action'', ''put'', ''row'', to_jsonb(t) || jsonb_build_object(''audience'', spine.audience_of(a.audience, $4)))' END,
 		the_table.id_column,
 		CASE WHEN the_table.is_group
 			 THEN 'array_agg(DISTINCT t.patient_id), array_agg(DISTINCT t.episode_id)'
@@ -361,9 +421,8 @@ BEGIN
 		CASE WHEN the_table.is_group AND EXISTS (SELECT FROM spine.reaudience_task k WHERE k.dataset || '.' || k.data_group = relation)
 			 THEN 'CASE WHEN EXISTS (SELECT FROM spine.reaudience_task k WHERE k.owner = t.owner AND k.dataset || ''.'' || k.data_group = $1) '
 				  'THEN spine.audience(t.owner, split_part($1, ''.'', 1), split_part($1, ''.'', 2), t.patient_id) ELSE t.audience END'
-			 ELSE 't.audience' END)
-		INTO puts, put_ids, patients, episodes
-		USING relation, ids, own, their;
+			 ELSE 't.audience' END), relation, ids, own, their)
+		AS r (puts jsonb, put_ids uuid[], patients uuid[], episodes uuid[]);
 END
 $$;
 ALTER FUNCTION spine.rows_for_neighbour(text, uuid[], text[], text[]) OWNER TO spine_owner;
@@ -413,6 +472,8 @@ BEGIN
 		RAISE EXCEPTION 'the neighbour refuses: %', answer ->> 'message'
 			USING ERRCODE = 'SP007';
 	END IF;
+
+	PERFORM spine.link_seen(to_node, answer);
 
 	-- does its position mean anything here?
 	place := answer -> 'position';
@@ -556,6 +617,32 @@ REVOKE EXECUTE ON FUNCTION spine.link_turn(text, jsonb, integer) FROM PUBLIC;
 COMMENT ON FUNCTION spine.link_turn(text, jsonb, integer) IS
 	'The next batch for a neighbour that stands where its answer says, of at most so many ledger rows; null when it has everything. For the courier.';
 
+-- What an answer tells beside the position: that the neighbour is there, what time it has, and what it
+-- witnesses of this node's access log. An answer stands until the next: it is looked at once.
+CREATE FUNCTION spine.link_seen(to_node text, answer jsonb) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+DECLARE
+	theirs timestamptz;
+BEGIN
+	IF answer ->> 'clock' !~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+([-+][0-9:]+|Z)$' THEN
+		RETURN;
+	END IF;
+	theirs := (answer ->> 'clock')::timestamptz;
+	UPDATE spine.link l
+		SET contact_at = clock_timestamp(), their_clock = theirs, clock_difference = theirs - clock_timestamp()
+		WHERE l.node = to_node AND l.their_clock IS DISTINCT FROM theirs
+			AND (l.contact_at IS NULL OR l.contact_at < clock_timestamp() - interval '5 seconds' OR answer ? 'witness');
+	IF FOUND AND answer ? 'witness' THEN
+		PERFORM spine.take_witness(to_node, answer -> 'witness');
+	END IF;
+END
+$$;
+ALTER FUNCTION spine.link_seen(text, jsonb) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.link_seen(text, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION spine.link_seen(text, jsonb) IS 'Notes when a neighbour answered, its clock, and its witness of the access log.';
+
 CREATE FUNCTION spine.link_failed(to_node text, error text, retry_at timestamptz) RETURNS void
 	LANGUAGE sql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
@@ -579,7 +666,10 @@ BEGIN
 									AND j.last_at > clock_timestamp() - interval '1 minute'
 							   ORDER BY j.last_at DESC LIMIT 1);
 	IF NOT FOUND THEN
-		INSERT INTO spine.incident (kind, role_name, node, detail) VALUES (kind, spine.caller_role(), node, detail);
+		-- what a neighbour sent is told in short
+		INSERT INTO spine.incident (kind, role_name, node, detail)
+			VALUES (kind, spine.caller_role(), node,
+					CASE WHEN length(detail::text) <= 2000 THEN detail ELSE jsonb_build_object('cut', left(detail::text, 2000)) END);
 	END IF;
 	RAISE LOG 'spine: incident % by role "%"', kind, spine.caller_role();
 END
@@ -602,6 +692,23 @@ ALTER FUNCTION spine.calling_node() OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.calling_node() FROM PUBLIC;
 COMMENT ON FUNCTION spine.calling_node() IS 'The active neighbour as which the outer role is registered.';
 
+CREATE FUNCTION spine.session_start() RETURNS timestamptz
+	LANGUAGE c STABLE PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'spine_session_start';
+ALTER FUNCTION spine.session_start() OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.session_start() FROM PUBLIC;
+COMMENT ON FUNCTION spine.session_start() IS 'When this session was let in.';
+
+-- A certificate is looked at when a session begins, and not again: one that was revoked since is of no
+-- use after a minute. A courier connects anew in time (spine.courier_reconnect).
+CREATE FUNCTION spine.session_is_stale() RETURNS boolean
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
+	SET search_path = pg_catalog, pg_temp
+	AS $$SELECT spine.session_start() < clock_timestamp() - current_setting('spine.neighbour_session')::interval$$;
+ALTER FUNCTION spine.session_is_stale() OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.session_is_stale() FROM PUBLIC;
+COMMENT ON FUNCTION spine.session_is_stale() IS 'Whether this session began longer ago than spine.neighbour_session allows a neighbour.';
+
 CREATE FUNCTION spine.receive_position() RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
@@ -615,8 +722,14 @@ BEGIN
 		RETURN jsonb_build_object('status', 'refused', 'code', 'SP007', 'message', 'the caller is no active neighbour of this node',
 								  'node', (SELECT n.name FROM spine.node n WHERE n.is_self));
 	END IF;
+	IF spine.session_is_stale() THEN
+		PERFORM spine.note_incident('stale_session', sender, jsonb_build_object('call', 'receive_position'));
+		RETURN jsonb_build_object('status', 'refused', 'code', 'SP007', 'message', 'the session is too old: connect anew',
+								  'node', (SELECT n.name FROM spine.node n WHERE n.is_self));
+	END IF;
 	-- waits for a batch that a lost connection may still be applying
 	RETURN (SELECT jsonb_build_object('status', 'position', 'node', s.name, 'epoch', r.epoch, 'seq', r.seq, 'position', r.position,
+									  'clock', clock_timestamp(), 'witness', spine.heads_witnessed(sender),
 									  'key', spine.own_public_key(), 'reply', (SELECT c.reply FROM spine.link_compared c WHERE c.node = sender))
 			FROM spine.node s, (SELECT * FROM spine.link_received l WHERE l.node = sender FOR UPDATE) r WHERE s.is_self);
 END
@@ -633,6 +746,8 @@ COMMENT ON FUNCTION spine.receive_position() IS
 CREATE FUNCTION spine.receive_set(sender text, the_relation text, contents jsonb, whole boolean, vacate boolean) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
+	-- plans are kept from when the tables were small
+	SET enable_seqscan = off
 	AS $$
 DECLARE
 	the_table record;
@@ -683,31 +798,26 @@ BEGIN
 			'AND t.local_record_id = r.local_record_id AND t.record_id <> r.record_id', the_table.class)
 			USING contents;
 	END IF;
-	EXECUTE format(
+	PERFORM spine.kept_count(format(
 		'INSERT INTO %1$s AS t (%2$s) SELECT %2$s FROM jsonb_populate_recordset(NULL::%1$s, $1) '
 		'ON CONFLICT (%3$I) DO UPDATE SET (%2$s) = ROW (%4$s) '
 		'WHERE t.revision < EXCLUDED.revision '
 		'OR (t.revision = EXCLUDED.revision AND t.audience IS DISTINCT FROM EXCLUDED.audience) '
 		'OR ($2 AND to_jsonb(t.*) <> to_jsonb(EXCLUDED.*))',
-		the_table.class, columns, the_table.id_column, newer)
-		USING contents, whole;
+		the_table.class, columns, the_table.id_column, newer), contents, whole);
 
 	-- items that this node's version does not have
 	IF the_table.is_group THEN
-		WITH unknown AS (
-			SELECT (e ->> 'record_id')::uuid AS record_id, e ->> 'owner' AS owner, (e ->> 'revision')::bigint AS revision,
-				   jsonb_object_agg(k.key, k.value) FILTER (WHERE k.key <> ALL (known)) AS items
-			FROM jsonb_array_elements(contents) e, jsonb_each(e) k
-			GROUP BY e
-		), gone AS (
-			DELETE FROM spine.unknown_item u USING unknown n
-				WHERE n.items IS NULL AND u.relation = the_relation AND u.record_id = n.record_id
-		)
+		IF EXISTS (SELECT FROM spine.unknown_item u WHERE u.relation = the_relation) THEN
+			DELETE FROM spine.unknown_item u USING jsonb_array_elements(contents) e
+				WHERE u.relation = the_relation AND u.record_id = (e ->> 'record_id')::uuid
+					AND (whole OR u.revision <= (e ->> 'revision')::bigint);
+		END IF;
 		INSERT INTO spine.unknown_item (relation, record_id, owner, revision, items)
-			SELECT the_relation, n.record_id, n.owner, n.revision, n.items FROM unknown n WHERE n.items IS NOT NULL
-			ON CONFLICT (relation, record_id) DO UPDATE
-				SET owner = EXCLUDED.owner, revision = EXCLUDED.revision, items = EXCLUDED.items
-				WHERE whole OR unknown_item.revision <= EXCLUDED.revision;
+			SELECT the_relation, (n.content ->> 'record_id')::uuid, n.content ->> 'owner', (n.content ->> 'revision')::bigint, n.items
+			FROM spine.unknown_items(contents, known) n
+			-- a later revision's stand
+			ON CONFLICT (relation, record_id) DO NOTHING;
 	END IF;
 END
 $$;
@@ -720,6 +830,8 @@ COMMENT ON FUNCTION spine.receive_set(text, text, jsonb, boolean, boolean) IS 'A
 CREATE FUNCTION spine.receive_puts(sender text, the_relation text, contents jsonb, whole boolean) RETURNS integer
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
+	-- plans are kept from when the tables were small
+	SET enable_seqscan = off
 	AS $$
 DECLARE
 	the_table record;
@@ -733,33 +845,30 @@ BEGIN
 		INSERT INTO spine.waiting_row AS w (relation, record_id, node, owner, revision, content)
 			SELECT the_relation, (e ->> 'record_id')::uuid, sender, e ->> 'owner', (e ->> 'revision')::bigint, e
 			FROM jsonb_array_elements(contents) e
-			ON CONFLICT (relation, record_id) DO UPDATE
-				SET node = EXCLUDED.node, owner = EXCLUDED.owner, revision = EXCLUDED.revision,
-					content = EXCLUDED.content, at = now()
-				WHERE w.node = EXCLUDED.node AND (whole OR w.revision <= EXCLUDED.revision);
+			ON CONFLICT (relation, record_id, node) DO UPDATE
+				SET owner = EXCLUDED.owner, revision = EXCLUDED.revision, content = EXCLUDED.content, at = now()
+				WHERE whole OR w.revision <= EXCLUDED.revision;
 		RETURN 0;
 	END IF;
 
 	-- ids that somebody else's record holds; the owners of one node may hand records to each other
-	EXECUTE format(
-		'SELECT array_agg(t.%1$I) FROM %2$s t '
-		'JOIN jsonb_array_elements($1) e ON (e ->> %3$L)::uuid = t.%1$I '
+	SELECT k.ids INTO foreign_ids FROM spine.kept_row(format(
+		'SELECT array_agg(t.id) FROM jsonb_array_elements($1) e '
+		-- by the key, however many there are of which
+		'CROSS JOIN LATERAL (SELECT t.%1$I AS id, t.owner FROM %2$s t WHERE t.%1$I = (e ->> %1$L)::uuid OFFSET 0) t '
 		'WHERE t.owner IS DISTINCT FROM e ->> ''owner'' '
 		'AND NOT EXISTS (SELECT FROM spine.node_organisation o WHERE o.organisation = t.owner AND o.node = $2)',
-		the_table.id_column, the_table.class, the_table.id_column)
-		INTO foreign_ids
-		USING contents, sender;
+		the_table.id_column, the_table.class), contents, sender) AS k (ids uuid[]);
 	IF foreign_ids IS NOT NULL THEN
 		PERFORM spine.note_incident('foreign_record', sender,
-			jsonb_build_object('relation', the_relation, 'record_ids', to_jsonb(foreign_ids)));
+			jsonb_build_object('relation', the_relation, 'records', cardinality(foreign_ids), 'record_ids', to_jsonb(foreign_ids[1:20])));
 		INSERT INTO spine.receive_fault AS f (relation, record_id, node, owner, revision, sqlstate, message, content)
 			SELECT the_relation, (e ->> the_table.id_column)::uuid, sender, e ->> 'owner', (e ->> 'revision')::bigint,
 				   'SP007', 'record_id is held by another owner', e
 			FROM jsonb_array_elements(contents) e WHERE (e ->> the_table.id_column)::uuid = ANY (foreign_ids)
-			ON CONFLICT (relation, record_id) DO UPDATE
-				SET revision = EXCLUDED.revision, sqlstate = EXCLUDED.sqlstate, message = EXCLUDED.message,
-					content = EXCLUDED.content, at = now()
-				WHERE f.node = EXCLUDED.node;
+			ON CONFLICT (relation, record_id, node) DO UPDATE
+				SET owner = EXCLUDED.owner, revision = EXCLUDED.revision, sqlstate = EXCLUDED.sqlstate,
+					message = EXCLUDED.message, content = EXCLUDED.content, at = now();
 		faults := cardinality(foreign_ids);
 		SELECT jsonb_agg(e) INTO contents FROM jsonb_array_elements(contents) e
 			WHERE (e ->> the_table.id_column)::uuid <> ALL (foreign_ids);
@@ -772,11 +881,11 @@ BEGIN
 				AND (e ->> 'digest')::bytea IS DISTINCT FROM sha256(convert_to((e -> 'document')::text, 'UTF8'))
 		LOOP
 			PERFORM spine.note_incident('false_digest', sender,
-				jsonb_build_object('event_id', one ->> 'event_id', 'name', one ->> 'name', 'version', one ->> 'version'));
+				jsonb_build_object('event_id', one ->> 'event_id', 'name', left(one ->> 'name', 100)));
 			INSERT INTO spine.receive_fault (relation, record_id, node, owner, revision, sqlstate, message, content)
 				VALUES (the_relation, (one ->> 'event_id')::uuid, sender, one ->> 'owner', (one ->> 'revision')::bigint,
 						'SP007', 'the digest is not that of the document', one)
-				ON CONFLICT (relation, record_id) DO NOTHING;
+				ON CONFLICT (relation, record_id, node) DO NOTHING;
 			faults := faults + 1;
 			SELECT jsonb_agg(e) INTO contents FROM jsonb_array_elements(contents) e
 				WHERE e ->> 'event_id' <> one ->> 'event_id';
@@ -816,10 +925,9 @@ BEGIN
 			INSERT INTO spine.receive_fault AS f (relation, record_id, node, owner, revision, sqlstate, message, content)
 				VALUES (the_relation, (one ->> the_table.id_column)::uuid, sender, one ->> 'owner',
 						(one ->> 'revision')::bigint, sqlstate_found, SQLERRM, one)
-				ON CONFLICT (relation, record_id) DO UPDATE
+				ON CONFLICT (relation, record_id, node) DO UPDATE
 					SET owner = EXCLUDED.owner, revision = EXCLUDED.revision, sqlstate = EXCLUDED.sqlstate,
-						message = EXCLUDED.message, content = EXCLUDED.content, at = now()
-					WHERE f.node = EXCLUDED.node;
+						message = EXCLUDED.message, content = EXCLUDED.content, at = now();
 			faults := faults + 1;
 		END;
 	END LOOP;
@@ -835,6 +943,8 @@ COMMENT ON FUNCTION spine.receive_puts(text, text, jsonb, boolean) IS 'Applies r
 CREATE FUNCTION spine.receive_withdrawals(sender text, the_relation text, ids uuid[]) RETURNS uuid[]
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
+	-- plans are kept from when the tables were small
+	SET enable_seqscan = off
 	AS $$
 DECLARE
 	the_table record;
@@ -851,11 +961,12 @@ BEGIN
 	IF NOT FOUND OR spine.exchange_is_said(the_relation) THEN
 		RETURN coalesce(patients, '{}');
 	END IF;
-	EXECUTE format('WITH gone AS (DELETE FROM %s t WHERE t.%I = ANY ($1) AND t.owner IN '
-				   '(SELECT o.organisation FROM spine.node_organisation o WHERE o.node = $2) RETURNING t.patient_id) '
-				   'SELECT array_agg(DISTINCT g.patient_id) FROM gone g WHERE $3 AND g.patient_id IS NOT NULL',
-				   the_table.class, the_table.id_column)
-		INTO patients USING ids, sender, the_table.is_group;
+	SELECT g.patients INTO patients
+		FROM spine.kept_row(format('WITH gone AS (DELETE FROM %s t WHERE t.%I = ANY ($1) AND t.owner IN '
+								   '(SELECT o.organisation FROM spine.node_organisation o WHERE o.node = $2) RETURNING %s AS patient) '
+								   'SELECT array_agg(DISTINCT g.patient) FROM gone g WHERE g.patient IS NOT NULL',
+								   the_table.class, the_table.id_column, CASE WHEN the_table.is_group THEN 't.patient_id' ELSE 'NULL::uuid' END),
+							ids, sender) AS g (patients uuid[]);
 	DELETE FROM spine.unknown_item u WHERE u.relation = the_relation AND u.record_id = ANY (ids)
 		AND u.owner IN (SELECT o.organisation FROM spine.node_organisation o WHERE o.node = sender);
 	RETURN coalesce(patients, '{}');
@@ -874,7 +985,21 @@ DECLARE
 	their text[] := spine.organisations_of(sender);
 	own text[] := spine.organisations_of((SELECT n.name FROM spine.node n WHERE n.is_self));
 	touched uuid[];
+	foreign_ids uuid[];
 BEGIN
+	-- ids that others hold: what is said under them is passed over
+	SELECT array_agg(x.id) INTO foreign_ids
+		FROM (SELECT t.episode_id AS id FROM spine.episode t
+				JOIN jsonb_populate_recordset(NULL::spine.episode, batch -> 'episodes') r USING (episode_id)
+				WHERE t.owner <> ALL (their)
+			  UNION ALL
+			  SELECT t.link_id FROM spine.identity_link t
+				JOIN jsonb_populate_recordset(NULL::spine.identity_link, batch -> 'identity_links') r USING (link_id)
+				WHERE t.owner <> ALL (their)) x;
+	IF foreign_ids IS NOT NULL THEN
+		PERFORM spine.note_incident('foreign_record', sender,
+			jsonb_build_object('relation', 'links', 'records', cardinality(foreign_ids), 'record_ids', to_jsonb(foreign_ids[1:20])));
+	END IF;
 	UPDATE spine.identity_link t SET until = r.until
 		FROM jsonb_populate_recordset(NULL::spine.identity_link, batch -> 'identity_links') r
 		WHERE t.link_id = r.link_id AND t.owner = ANY (their) AND t.until IS DISTINCT FROM r.until
@@ -975,8 +1100,12 @@ BEGIN
 		PERFORM spine.note_incident('stranger', NULL, jsonb_build_object('call', 'receive'));
 		RETURN answer || '{"status": "refused", "code": "SP007", "message": "the caller is no active neighbour of this node"}';
 	END IF;
+	IF spine.session_is_stale() THEN
+		PERFORM spine.note_incident('stale_session', sender, jsonb_build_object('call', 'receive'));
+		RETURN answer || '{"status": "refused", "code": "SP007", "message": "the session is too old: connect anew"}';
+	END IF;
 	SELECT * INTO received FROM spine.link_received r WHERE r.node = sender FOR UPDATE;
-	answer := answer || jsonb_build_object('epoch', received.epoch, 'seq', received.seq, 'position', received.position,
+	answer := answer || jsonb_build_object('clock', clock_timestamp(), 'epoch', received.epoch, 'seq', received.seq, 'position', received.position,
 		'reply', (SELECT c.reply FROM spine.link_compared c WHERE c.node = sender));
 
 	-- An error raised would undo the note of it: what is refused is answered.
@@ -999,15 +1128,17 @@ BEGIN
 		RETURN answer || '{"status": "gap"}';
 	END IF;
 
-	-- nobody speaks for another Trust
-	SELECT array_agg(DISTINCT e -> 'row' ->> 'owner') INTO strangers
-		FROM jsonb_array_elements(batch -> 'rows') e
-		WHERE e ->> 'action' = 'put'
-			AND NOT EXISTS (SELECT FROM spine.node_organisation o
-							WHERE o.organisation = e -> 'row' ->> 'owner' AND o.node = sender);
+	-- nobody speaks for another Trust; of an opening it tells what its own people did
+	SELECT array_agg(DISTINCT left(x.owner, 20)) INTO strangers
+		FROM (SELECT e -> 'row' ->> 'owner' FROM jsonb_array_elements(batch -> 'rows') e WHERE e ->> 'action' = 'put'
+			  UNION SELECT e -> 'row' ->> 'organisation' FROM jsonb_array_elements(batch -> 'rows') e
+					WHERE e ->> 'action' = 'put' AND e ->> 'relation' = 'spine.access_notice'
+			  UNION SELECT l ->> 'owner' FROM unnest('{episodes,identity_links,family_links,episode_links}'::text[]) k,
+					jsonb_array_elements(batch -> k) l) x (owner)
+		WHERE NOT EXISTS (SELECT FROM spine.node_organisation o WHERE o.organisation = x.owner AND o.node = sender);
 	IF strangers IS NOT NULL THEN
 		PERFORM spine.note_incident('forged_owner', sender,
-			jsonb_build_object('owners', to_jsonb(strangers), 'seq', batch -> 'seq'));
+			jsonb_build_object('owners', to_jsonb(strangers[1:20]), 'seq', batch -> 'seq'));
 		RETURN answer || jsonb_build_object('status', 'refused', 'code', 'SP007',
 			'message', 'rows of an owner that the sender does not host');
 	END IF;
@@ -1028,14 +1159,9 @@ BEGIN
 
 		-- what agreements say goes first: a revocation waits for no row, and rows are judged by it
 		FOR part IN
-			SELECT e ->> 'action' AS action, e ->> 'relation' AS relation,
-				   array_agg((e ->> 'record_id')::uuid) FILTER (WHERE e ->> 'action' = 'withdraw') AS ids,
-				   jsonb_agg((e -> 'row') || jsonb_build_object('audience',
-						spine.audience_of(ARRAY(SELECT jsonb_array_elements_text(e -> 'row' -> 'audience')), own)))
-						FILTER (WHERE e ->> 'action' = 'put') AS contents
-			FROM jsonb_array_elements(batch -> 'rows') e GROUP BY 1, 2
-			ORDER BY CASE WHEN spine.exchange_place(e ->> 'relation') > 2 AND e ->> 'action' = 'withdraw' THEN 2.5
-						  ELSE spine.exchange_place(e ->> 'relation') END, 2
+			SELECT p.relation, p.action, p.ids, p.contents FROM spine.batch_parts(batch -> 'rows', own) p
+			ORDER BY CASE WHEN spine.exchange_place(p.relation) > 2 AND p.action = 'withdraw' THEN 2.5
+						  ELSE spine.exchange_place(p.relation) END, p.relation
 		LOOP
 			IF part.action = 'withdraw' THEN
 				patients := patients || spine.receive_withdrawals(sender, part.relation, part.ids);
@@ -1055,7 +1181,8 @@ BEGIN
 			RAISE;
 		END IF;
 		PERFORM spine.note_incident('unusable_batch', sender, jsonb_build_object('sqlstate', SQLSTATE, 'seq', batch -> 'seq'));
-		RETURN answer || jsonb_build_object('status', 'refused', 'code', SQLSTATE, 'message', SQLERRM);
+		-- the text of the error may hold a person's data, and goes into the sender's log
+		RETURN answer || jsonb_build_object('status', 'refused', 'code', SQLSTATE, 'message', format('the batch cannot be applied (SQLSTATE %s)', SQLSTATE));
 	END;
 
 	UPDATE spine.link_received r
@@ -1067,7 +1194,7 @@ BEGIN
 			received_at = clock_timestamp()
 		WHERE r.node = sender;
 	RETURN jsonb_build_object('status', 'done', 'node', me, 'epoch', batch -> 'epoch', 'seq', batch -> 'seq',
-							  'position', batch -> 'position', 'faults', faults,
+							  'position', batch -> 'position', 'faults', faults, 'clock', clock_timestamp(),
 							  'reply', coalesce(reply, CASE WHEN batch -> 'position' ? 'compare' THEN answer -> 'reply' END));
 END
 $$;
@@ -1084,9 +1211,16 @@ CREATE FUNCTION spine.batch_fault(batch jsonb, sender text, me text) RETURNS tex
 	AS $$
 DECLARE
 	an_id CONSTANT text := '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$';
+	-- without a backslash, which would depend on a setting of the neighbour's session
+	a_relation CONSTANT text := '^[a-z][a-z0-9_]*[.][a-z][a-z0-9_]*$';
+	-- a courier's batch has some megabytes, and at most spine.courier_batch rows
+	most_bytes CONSTANT integer := 64 * 1024 * 1024;
+	most_rows CONSTANT integer := 100000;
 	bad bigint;
 BEGIN
-	IF jsonb_typeof(batch) IS DISTINCT FROM 'object' THEN
+	IF pg_column_size(batch) > most_bytes THEN
+		RETURN 'the batch is larger than 64 MB';
+	ELSIF jsonb_typeof(batch) IS DISTINCT FROM 'object' THEN
 		RETURN 'the batch is no object';
 	ELSIF batch ->> 'from' IS DISTINCT FROM sender THEN
 		RETURN 'the batch is not from the node that the caller is';
@@ -1094,6 +1228,7 @@ BEGIN
 		RETURN 'the batch is for another node';
 	ELSIF coalesce(batch ->> 'epoch', '') !~ an_id OR coalesce(batch ->> 'seq', '') !~ '^[1-9][0-9]{0,17}$'
 		OR jsonb_typeof(batch -> 'position') IS DISTINCT FROM 'object'
+		OR pg_column_size(batch -> 'position') > 1024 * 1024
 		OR jsonb_typeof(batch -> 'rows') IS DISTINCT FROM 'array'
 		OR (batch ? 'compare' AND jsonb_typeof(batch -> 'compare') <> 'object')
 		OR (batch ? 'attest' AND jsonb_typeof(batch -> 'attest') <> 'object')
@@ -1101,11 +1236,19 @@ BEGIN
 				   WHERE k.key IN ('episodes', 'identity_links', 'family_links', 'episode_links')
 						AND jsonb_typeof(k.value) <> 'array') THEN
 		RETURN 'the batch lacks epoch, seq, position or rows, or one of its parts has another form';
+	ELSIF jsonb_array_length(batch -> 'rows') > most_rows THEN
+		RETURN 'the batch has more than 100,000 rows';
+	END IF;
+	SELECT count(*) INTO bad
+		FROM unnest('{episodes,identity_links,family_links,episode_links}'::text[]) k, jsonb_array_elements(batch -> k) l
+		WHERE jsonb_typeof(l) <> 'object' OR jsonb_typeof(l -> 'owner') IS DISTINCT FROM 'string';
+	IF bad > 0 THEN
+		RETURN format('%s of its episodes and links lack an owner', bad);
 	END IF;
 	SELECT count(*) INTO bad FROM jsonb_array_elements(batch -> 'rows') e
 		WHERE NOT coalesce(
-			(e ->> 'relation' ~ '^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$'
-			 AND (spine.exchange_place(e ->> 'relation') < 6
+			(e ->> 'relation' ~ a_relation
+			 AND (spine.exchange_place(e ->> 'relation') < 7
 				  OR split_part(e ->> 'relation', '.', 1) !~ '^(spine|pg_.*|information_schema|public)$')
 			 AND CASE e ->> 'action'
 				 WHEN 'withdraw' THEN e ->> 'record_id' ~ an_id
@@ -1145,8 +1288,8 @@ BEGIN
 		LOOP
 			WITH taken AS (
 				DELETE FROM spine.waiting_row w
-				WHERE (w.relation, w.record_id) IN (
-					SELECT v.relation, v.record_id FROM spine.waiting_row v
+				WHERE (w.relation, w.record_id, w.node) IN (
+					SELECT v.relation, v.record_id, v.node FROM spine.waiting_row v
 					WHERE v.relation = part.relation AND v.node = part.node ORDER BY v.record_id LIMIT 1000)
 				RETURNING w.content)
 			SELECT jsonb_agg(t.content) AS contents, count(*) AS n INTO piece FROM taken t;
@@ -1186,7 +1329,7 @@ BEGIN
 					SELECT u.relation, u.record_id, o.node, u.owner, u.revision, SQLSTATE, SQLERRM, u.items
 					FROM spine.unknown_item u JOIN spine.node_organisation o ON o.organisation = u.owner
 					WHERE u.relation = part.relation AND u.record_id = piece.record_id
-					ON CONFLICT (relation, record_id) DO NOTHING;
+					ON CONFLICT (relation, record_id, node) DO NOTHING;
 			END;
 		END LOOP;
 		DELETE FROM spine.unknown_item u WHERE u.relation = part.relation AND u.items = '{}';

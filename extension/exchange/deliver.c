@@ -135,7 +135,8 @@ deliver_find_columns(Relation rel, bool is_group, const char *table, DeliverColu
 		{"dissent", "dissent_id"},
 		{"relationship", "relationship_id"},
 		{"review_event", "event_id"},
-		{"access_notice", "notice_id"}
+		{"access_notice", "notice_id"},
+		{"audit_head", "head_id"}
 	};
 	const char *id = "record_id";
 

@@ -33,7 +33,10 @@ CREATE TABLE spine.link (
 	pruned_before xid8,
 	last_error text,
 	last_error_at timestamptz,
-	retry_at timestamptz
+	retry_at timestamptz,
+	contact_at timestamptz,
+	their_clock timestamptz,
+	clock_difference interval
 );
 COMMENT ON TABLE spine.link IS 'The courier''s side of each link. Only epoch and sent_seq decide anything (which positions of the neighbour are ours); the rest is for people.';
 
@@ -70,7 +73,7 @@ CREATE TABLE spine.receive_fault (
 	message text NOT NULL,
 	content jsonb NOT NULL,
 	at timestamptz NOT NULL DEFAULT pg_catalog.now(),
-	PRIMARY KEY (relation, record_id)
+	PRIMARY KEY (relation, record_id, node)
 );
 COMMENT ON TABLE spine.receive_fault IS 'Rows from neighbours that could not be applied, with their error. Gone when a later revision is applied or withdrawn; spine.retry_faults() tries them again.';
 
@@ -82,7 +85,7 @@ CREATE TABLE spine.waiting_row (
 	revision bigint NOT NULL,
 	content jsonb NOT NULL,
 	at timestamptz NOT NULL DEFAULT pg_catalog.now(),
-	PRIMARY KEY (relation, record_id)
+	PRIMARY KEY (relation, record_id, node)
 );
 COMMENT ON TABLE spine.waiting_row IS 'Rows from neighbours of data groups that are not published here yet; applied when they are.';
 
