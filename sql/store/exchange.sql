@@ -13,11 +13,12 @@ CREATE TABLE spine.delivery (
 	revision bigint NOT NULL,
 	action text NOT NULL CHECK (action IN ('put', 'withdraw')),
 	clause text,
-	at timestamptz NOT NULL DEFAULT pg_catalog.now()
+	at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	receipt_id uuid
 ) PARTITION BY LIST (destination);
 CREATE INDEX delivery_position ON spine.delivery (destination, xid, delivery_id);
 CREATE TABLE spine.delivery_default PARTITION OF spine.delivery DEFAULT;
-COMMENT ON TABLE spine.delivery IS 'What has to leave, or left, this node: one row for each record and destination whenever its content or its audience changes there. Append-only; pointers, no content.';
+COMMENT ON TABLE spine.delivery IS 'What has to leave, or left, this node: one row for each record and destination whenever its content or its audience changes there. Append-only, but for the receipt by which the destination proves a withdrawal; pointers, no content.';
 
 CREATE TABLE spine.link (
 	node text PRIMARY KEY REFERENCES spine.node,
@@ -148,7 +149,7 @@ COMMENT ON VIEW spine.nodes IS 'This node and its neighbours, with the organisat
 CREATE VIEW spine.links AS
 	SELECT l.node,
 		   CASE n.state WHEN 'active' THEN l.state ELSE n.state END AS state,
-		   l.position -> 'full' IS NOT NULL AS full_send,
+		   l.position -> 'compare' IS NOT NULL AS full_send,
 		   l.sent_seq, l.sent_at, l.acknowledged_seq, l.acknowledged_at,
 		   spine.link_lag(l.node) AS lag_rows,
 		   l.last_error, l.last_error_at, l.retry_at,
