@@ -12,6 +12,14 @@ GRANT EXECUTE ON FUNCTION spine.ring_doorbell() TO spine_owner, spine_operator;
 COMMENT ON FUNCTION spine.ring_doorbell() IS
 	'Wakes this database''s courier when the transaction has committed. Does nothing where the library is not preloaded.';
 
+CREATE FUNCTION spine.wake_link(node text) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'spine_wake_link';
+ALTER FUNCTION spine.wake_link(text) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.wake_link(text) FROM PUBLIC;
+COMMENT ON FUNCTION spine.wake_link(text) IS
+	'A neighbour has called: when our link to it waits for its next try, the courier tries at once, but not more than once in 5 seconds.';
+
 CREATE FUNCTION spine.deliver() RETURNS trigger
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'spine_deliver';
@@ -308,37 +316,240 @@ COMMENT ON FUNCTION spine.unknown_items(jsonb, text[]) IS 'Those of the rows, an
 
 -- ---------------------------------------------------------------- sending
 
--- Ledger rows that lie after a position and are visible in the snapshot upto.
+-- Ledger rows that lie after a position and are visible in the snapshot upto. By transaction:
+-- first those that were running when the position was taken, each by itself, then the later
+-- ones, so that one which runs for long does not let all that followed it be read again.
 CREATE FUNCTION spine.pending_deliveries(to_node text, at_position jsonb, upto pg_snapshot, most integer)
-	RETURNS TABLE (delivery_id bigint, xid xid8, relation text, record_id uuid, revision bigint)
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	RETURNS TABLE (delivery_id bigint, xid xid8, relation text, record_id uuid, revision bigint, at timestamptz)
+	LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 100
 	SET search_path = pg_catalog, pg_temp
+	-- plans are kept from when the ledger was small
+	SET plan_cache_mode = force_generic_plan
+	SET enable_seqscan = off
 	AS $$
 #variable_conflict use_column
 DECLARE
 	done pg_snapshot := (at_position ->> 'from')::pg_snapshot;
-	lowest xid8 := pg_snapshot_xmin(done);
 	highest xid8 := pg_snapshot_xmax(done);
-	running xid8[] := ARRAY(SELECT pg_snapshot_xip(done));
 	after_xid xid8 := coalesce((at_position ->> 'xid')::xid8, '0');
 	after_id bigint := coalesce((at_position ->> 'id')::bigint, 0);
+	one xid8;
+	sent bigint;
+	room integer := most;
 BEGIN
+	FOR one IN SELECT r FROM pg_snapshot_xip(done) r WHERE r >= after_xid ORDER BY 1
+	LOOP
+		CONTINUE WHEN NOT pg_visible_in_snapshot(one, upto);
+		RETURN QUERY
+			SELECT d.delivery_id, d.xid, d.relation, d.record_id, d.revision, d.at
+			FROM spine.delivery d
+			WHERE d.destination = to_node AND d.xid = one
+				AND d.delivery_id > CASE WHEN one = after_xid THEN after_id ELSE 0 END
+			ORDER BY d.delivery_id
+			LIMIT room;
+		GET DIAGNOSTICS sent = ROW_COUNT;
+		room := room - sent;
+		IF room <= 0 THEN
+			RETURN;
+		END IF;
+	END LOOP;
+	-- a row comparison is the index's own: everything before it is not looked at
+	IF after_xid < highest THEN
+		after_xid := highest;
+		after_id := 0;
+	END IF;
 	RETURN QUERY
-		SELECT d.delivery_id, d.xid, d.relation, d.record_id, d.revision
+		SELECT d.delivery_id, d.xid, d.relation, d.record_id, d.revision, d.at
 		FROM spine.delivery d
 		WHERE d.destination = to_node
-			AND d.xid >= lowest
 			AND (d.xid, d.delivery_id) > (after_xid, after_id)
-			AND (d.xid >= highest OR d.xid = ANY (running))
+			AND d.xid < pg_snapshot_xmax(upto)
 			AND pg_visible_in_snapshot(d.xid, upto)
 		ORDER BY d.xid, d.delivery_id
-		LIMIT most;
+		LIMIT room;
 END
 $$;
 ALTER FUNCTION spine.pending_deliveries(text, jsonb, pg_snapshot, integer) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.pending_deliveries(text, jsonb, pg_snapshot, integer) FROM PUBLIC;
 COMMENT ON FUNCTION spine.pending_deliveries(text, jsonb, pg_snapshot, integer) IS
-	'The ledger''s rows for a destination between a position and a snapshot, in order, at most so many.';
+	'The ledger''s rows for a destination between a position and a snapshot, in order, at most so many; without those of transactions that the position has passed over.';
+
+-- What a transaction that the position passed over still has to send.
+CREATE FUNCTION spine.later_deliveries(to_node text, of_xid xid8, after_id bigint, most integer)
+	RETURNS TABLE (delivery_id bigint, xid xid8, relation text, record_id uuid, revision bigint, at timestamptz)
+	LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 100
+	SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan
+	SET enable_seqscan = off
+	AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
+		SELECT d.delivery_id, d.xid, d.relation, d.record_id, d.revision, d.at
+		FROM spine.delivery d
+		WHERE d.destination = to_node AND d.xid = of_xid AND d.delivery_id > after_id
+		ORDER BY d.delivery_id LIMIT most;
+END
+$$;
+ALTER FUNCTION spine.later_deliveries(text, xid8, bigint, integer) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.later_deliveries(text, xid8, bigint, integer) FROM PUBLIC;
+COMMENT ON FUNCTION spine.later_deliveries(text, xid8, bigint, integer) IS
+	'The ledger''s rows of one transaction for a destination after one of them, in order, at most so many.';
+
+CREATE FUNCTION spine.later_governing(to_node text, of_xid xid8, after_id bigint, most integer)
+	RETURNS TABLE (delivery_id bigint, relation text, record_id uuid)
+	LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 100
+	SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan
+	SET enable_seqscan = off
+	AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
+		SELECT d.delivery_id, d.relation, d.record_id
+		FROM spine.delivery d
+		WHERE d.destination = to_node AND d.xid = of_xid AND d.delivery_id > after_id
+			AND pg_catalog.left(d.relation, 6) = 'spine.'
+		ORDER BY d.delivery_id LIMIT most;
+END
+$$;
+ALTER FUNCTION spine.later_governing(text, xid8, bigint, integer) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.later_governing(text, xid8, bigint, integer) FROM PUBLIC;
+COMMENT ON FUNCTION spine.later_governing(text, xid8, bigint, integer) IS
+	'Those of spine.later_deliveries() that govern: agreements, dissents, relationships and what follows from them.';
+
+-- Which ledger rows the next batch is made of, and the position after it. A transaction that
+-- fills more than a batch by itself is passed over and noted in the position under "later":
+-- the rows of others go on, and a share of each batch is the large one's. What governs
+-- in it does not wait: the first half of a batch is for that.
+CREATE FUNCTION spine.next_deliveries(to_node text, at_position jsonb, present pg_snapshot, most integer, turn bigint,
+		OUT counted bigint, OUT place jsonb, OUT relations text[], OUT ids uuid[])
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan
+	AS $$
+DECLARE
+	most_later CONSTANT integer := 100;		-- the position must stay small
+	smallest CONSTANT integer := 8;			-- of batches that are shared
+	later jsonb := coalesce(at_position -> 'later', '[]');
+	left_over jsonb := '[]';
+	entry jsonb;
+	part record;
+	ordinary record;
+	n integer;
+	room integer;
+	taken integer;
+BEGIN
+	counted := 0;
+	relations := '{}';
+	ids := '{}';
+	place := at_position - 'later';
+
+	LOOP
+		SELECT array_agg(p.xid) AS xids, array_agg(p.delivery_id) AS delivery_ids,
+			   array_agg(p.relation) AS relations, array_agg(p.record_id) AS ids
+			INTO ordinary
+			FROM spine.pending_deliveries(to_node, place, coalesce((place ->> 'to')::pg_snapshot, present), most + 1) p;
+		n := coalesce(cardinality(ordinary.xids), 0);
+		IF n > most AND most >= smallest AND ordinary.xids[1] = ordinary.xids[n] AND jsonb_array_length(later) < most_later THEN
+			later := later || jsonb_build_object('xid', ordinary.xids[1], 'id', ordinary.delivery_ids[1] - 1,
+												 'governs', ordinary.delivery_ids[1] - 1);
+			place := place || jsonb_build_object('to', coalesce(place ->> 'to', present::text),
+												 'xid', ordinary.xids[1], 'id', 9223372036854775807);
+		ELSIF n = 0 AND place ? 'to' THEN
+			place := (place - '{to,xid,id}'::text[]) || jsonb_build_object('from', place ->> 'to');
+		ELSE
+			EXIT;
+		END IF;
+	END LOOP;
+
+	room := most;
+	IF jsonb_array_length(later) > 0 THEN
+		-- what governs, of all that was passed over
+		FOR entry IN SELECT e FROM jsonb_array_elements(later) WITH ORDINALITY AS l (e, i) ORDER BY i
+		LOOP
+			IF entry ? 'governs' AND room > most / 2 THEN
+				SELECT array_agg(p.delivery_id) AS delivery_ids, array_agg(p.relation) AS relations, array_agg(p.record_id) AS ids
+					INTO part
+					FROM spine.later_governing(to_node, (entry ->> 'xid')::xid8, (entry ->> 'governs')::bigint, room - most / 2) p;
+				taken := coalesce(cardinality(part.ids), 0);
+				IF taken < room - most / 2 THEN
+					entry := entry - 'governs';
+				ELSE
+					entry := jsonb_set(entry, '{governs}', to_jsonb(part.delivery_ids[taken]));
+				END IF;
+				IF taken > 0 THEN
+					relations := relations || part.relations;
+					ids := ids || part.ids;
+					counted := counted + taken;
+					room := room - taken;
+				END IF;
+			END IF;
+			left_over := left_over || entry;
+		END LOOP;
+		later := left_over;
+		left_over := '[]';
+	END IF;
+
+	-- all others; a quarter stays for the large ones, of the smallest batches every second
+	taken := n;
+	IF jsonb_array_length(later) = 0 THEN
+		taken := least(n, most);
+	ELSIF most >= smallest THEN
+		taken := least(n, room - most / 4);
+	ELSE
+		taken := least(n, room);
+		IF turn % 2 = 0 AND EXISTS (SELECT FROM jsonb_array_elements(later) e,
+										LATERAL spine.later_deliveries(to_node, (e ->> 'xid')::xid8, (e ->> 'id')::bigint, 1)) THEN
+			taken := 0;
+		END IF;
+	END IF;
+	IF taken = n THEN
+		place := (place - '{to,xid,id}'::text[]) || jsonb_build_object('from', coalesce(place ->> 'to', present::text));
+	ELSIF taken > 0 THEN
+		place := place || jsonb_build_object('to', coalesce(place ->> 'to', present::text),
+											 'xid', ordinary.xids[taken], 'id', ordinary.delivery_ids[taken]);
+	END IF;
+	IF taken > 0 THEN
+		relations := relations || ordinary.relations[:taken];
+		ids := ids || ordinary.ids[:taken];
+		counted := counted + taken;
+		room := room - taken;
+	END IF;
+
+	-- and what is left of the batch is the large ones', the oldest first
+	FOR entry IN SELECT e FROM jsonb_array_elements(later) WITH ORDINALITY AS l (e, i) ORDER BY i
+	LOOP
+		IF room > 0 THEN
+			SELECT array_agg(p.delivery_id) AS delivery_ids, array_agg(p.relation) AS relations, array_agg(p.record_id) AS ids
+				INTO part
+				FROM spine.later_deliveries(to_node, (entry ->> 'xid')::xid8, (entry ->> 'id')::bigint, room + 1) p;
+			n := coalesce(cardinality(part.ids), 0);
+			taken := least(n, room);
+			IF taken > 0 THEN
+				-- what governs has a place of its own
+				SELECT relations || coalesce(array_agg(u.relation), '{}'), ids || coalesce(array_agg(u.id), '{}')
+					INTO relations, ids
+					FROM unnest(part.relations[:taken], part.ids[:taken]) AS u (relation, id)
+					WHERE pg_catalog.left(u.relation, 6) <> 'spine.';
+				counted := counted + taken;
+				room := room - taken;
+				entry := jsonb_set(entry, '{id}', to_jsonb(part.delivery_ids[taken]));
+			END IF;
+			-- what still governs keeps the entry, at its end
+			CONTINUE WHEN n = taken AND NOT entry ? 'governs';
+		END IF;
+		left_over := left_over || entry;
+	END LOOP;
+	IF jsonb_array_length(left_over) > 0 THEN
+		place := place || jsonb_build_object('later', left_over);
+	END IF;
+END
+$$;
+ALTER FUNCTION spine.next_deliveries(text, jsonb, pg_snapshot, integer, bigint) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.next_deliveries(text, jsonb, pg_snapshot, integer, bigint) FROM PUBLIC;
+COMMENT ON FUNCTION spine.next_deliveries(text, jsonb, pg_snapshot, integer, bigint) IS
+	'The ledger rows of the next batch for a neighbour at a position: how many they are, and relations and ids side by side, and the position that the neighbour has when it has applied them.';
 
 CREATE FUNCTION spine.link_lag(node text) RETURNS bigint
 	LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
@@ -351,9 +562,11 @@ BEGIN
 	IF at_position IS NULL THEN
 		RETURN NULL;
 	END IF;
+	SELECT count(*) INTO lag
+		FROM jsonb_array_elements(at_position -> 'later') e,
+			LATERAL spine.later_deliveries($1, (e ->> 'xid')::xid8, (e ->> 'id')::bigint, 100000) d;
 	IF at_position ? 'to' THEN
-		SELECT count(*) INTO lag
-			FROM spine.pending_deliveries($1, at_position, (at_position ->> 'to')::pg_snapshot, 100000);
+		lag := lag + (SELECT count(*) FROM spine.pending_deliveries($1, at_position, (at_position ->> 'to')::pg_snapshot, 100000));
 		at_position := jsonb_build_object('from', at_position ->> 'to');
 	END IF;
 	RETURN lag + (SELECT count(*) FROM spine.pending_deliveries($1, at_position, pg_current_snapshot(), 100000));
@@ -472,7 +685,8 @@ BEGIN
 		OR place ->> 'cluster' IS DISTINCT FROM here
 		OR pg_snapshot_xmax(coalesce(place ->> 'to', place ->> 'from')::pg_snapshot) > pg_snapshot_xmax(present)
 		OR (link.pruned_before IS NOT NULL
-			AND pg_snapshot_xmin((place ->> 'from')::pg_snapshot) <= link.pruned_before)
+			AND (pg_snapshot_xmin((place ->> 'from')::pg_snapshot) <= link.pruned_before
+				 OR EXISTS (SELECT FROM jsonb_array_elements(place -> 'later') e WHERE (e ->> 'xid')::xid8 <= link.pruned_before)))
 	THEN
 		this_epoch := gen_random_uuid();
 		last_seq := 0;
@@ -530,17 +744,8 @@ BEGIN
 				(SELECT jsonb_agg(t.relation) FROM spine.exchange_tables() t));
 		END IF;
 	ELSE
-		LOOP
-			upto := NULL;
-			SELECT count(*), (array_agg(p.xid ORDER BY p.xid DESC, p.delivery_id DESC))[1] AS last_xid,
-				   (array_agg(p.delivery_id ORDER BY p.xid DESC, p.delivery_id DESC))[1] AS last_id,
-				   jsonb_agg(DISTINCT jsonb_build_object('r', p.relation, 'i', p.record_id)) AS pointers
-				INTO pointer
-				FROM spine.pending_deliveries(to_node, place, coalesce((place ->> 'to')::pg_snapshot, present), most) p;
-			count_found := pointer.count;
-			EXIT WHEN count_found > 0 OR NOT place ? 'to';
-			place := jsonb_build_object('cluster', here, 'from', place ->> 'to');
-		END LOOP;
+		SELECT * INTO pointer FROM spine.next_deliveries(to_node, place, present, most, last_seq);
+		count_found := pointer.counted;
 
 		IF count_found = 0 THEN
 			IF link.acknowledged_seq IS DISTINCT FROM last_seq OR link.state <> 'connected' OR link.position IS NULL THEN
@@ -553,19 +758,12 @@ BEGIN
 			RETURN NULL;
 		END IF;
 
-		IF count_found = most THEN
-			place := jsonb_build_object('cluster', here, 'from', place ->> 'from',
-										'to', coalesce(place ->> 'to', present::text),
-										'xid', pointer.last_xid, 'id', pointer.last_id);
-		ELSE
-			place := jsonb_build_object('cluster', here, 'from', coalesce(place ->> 'to', present::text));
-		END IF;
-
+		place := pointer.place;
 		-- the records as they are now; what the neighbour may not have, or is gone, is withdrawn
 		FOR part IN
 			SELECT p.relation, p.ids, r.puts, r.put_ids, r.patients, r.episodes
-			FROM (SELECT e ->> 'r' AS relation, array_agg((e ->> 'i')::uuid) AS ids
-				  FROM jsonb_array_elements(pointer.pointers) e GROUP BY 1) p,
+			FROM (SELECT u.relation, array_agg(DISTINCT u.id) AS ids
+				  FROM unnest(pointer.relations, pointer.ids) AS u (relation, id) GROUP BY 1) p,
 				LATERAL spine.rows_for_neighbour(p.relation, p.ids, own, their) r
 			ORDER BY spine.exchange_place(p.relation), p.relation
 		LOOP
@@ -679,6 +877,7 @@ BEGIN
 		RETURN jsonb_build_object('status', 'refused', 'code', 'SP007', 'message', 'the caller is no active neighbour of this node',
 								  'node', (SELECT n.name FROM spine.node n WHERE n.is_self));
 	END IF;
+	PERFORM spine.wake_link(sender);
 	-- waits for a batch that a lost connection may still be applying
 	RETURN (SELECT jsonb_build_object('status', 'position', 'node', s.name, 'epoch', r.epoch, 'seq', r.seq, 'position', r.position)
 			FROM spine.node s, (SELECT * FROM spine.link_received l WHERE l.node = sender FOR UPDATE) r WHERE s.is_self);
@@ -1056,6 +1255,7 @@ BEGIN
 		PERFORM spine.note_incident('stranger', NULL, jsonb_build_object('call', 'receive'));
 		RETURN answer || '{"status": "refused", "code": "SP007", "message": "the caller is no active neighbour of this node"}';
 	END IF;
+	PERFORM spine.wake_link(sender);
 	SELECT * INTO received FROM spine.link_received r WHERE r.node = sender FOR UPDATE;
 	answer := answer || jsonb_build_object('epoch', received.epoch, 'seq', received.seq, 'position', received.position);
 

@@ -56,7 +56,7 @@ static const char *const deliver_query =
 " LEFT JOIN spine.sharing_rule r ON r.from_organisation = p.owner AND r.dataset = $8 AND r.data_group = $9"
 "  AND r.to_organisation = p.organisation AND r.purpose = 'care' AND (p.purpose = 'care' OR r.emergency)"
 " GROUP BY p.owner, p.organisation, p.purpose"
-") INSERT INTO spine.delivery (destination, relation, record_id, owner, revision, action, clause)"
+"), written AS (INSERT INTO spine.delivery (destination, relation, record_id, owner, revision, action, clause)"
 " SELECT d.destination, $7, d.record_id, d.owner, d.revision,"
 "  CASE WHEN d.tokens IS NULL THEN 'withdraw' ELSE 'put' END,"
 "  CASE WHEN NOT d.several THEN d.clause ELSE"
@@ -77,7 +77,8 @@ static const char *const deliver_query =
 "   JOIN candidate c ON c.owner = t.owner AND c.organisation = t.organisation AND c.purpose = t.purpose"
 "   ORDER BY t.destination, t.record_id, t.token) t"
 "  GROUP BY t.destination, t.record_id) d"
-" WHERE d.tokens IS DISTINCT FROM d.old_tokens OR d.new_revision IS DISTINCT FROM d.old_revision";
+" WHERE d.tokens IS DISTINCT FROM d.old_tokens OR d.new_revision IS DISTINCT FROM d.old_revision"
+" RETURNING destination) SELECT w.destination FROM written w GROUP BY w.destination";
 
 static SPIPlanPtr deliver_plan = NULL;
 
@@ -106,7 +107,6 @@ typedef struct DeliverTokens
 	Datum		relation;
 	Datum		dataset;
 	Datum		data_group;
-	uint64		written;
 } DeliverTokens;
 
 PG_FUNCTION_INFO_V1(spine_deliver);
@@ -300,9 +300,10 @@ deliver_write(DeliverTokens *tokens)
 	values[8] = tokens->data_group;
 
 	result = SPI_execute_plan(deliver_plan, values, NULL, false, 0);
-	if (result != SPI_OK_INSERT)
+	if (result != SPI_OK_SELECT)
 		elog(ERROR, "unexpected SPI result %d", result);
-	tokens->written += SPI_processed;
+	for (uint64 i = 0; i < SPI_processed; i++)
+		spine_doorbell_ring(SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
 	SPI_finish();
 	spine_owner_leave(&scope);
 
@@ -401,9 +402,6 @@ spine_deliver(PG_FUNCTION_ARGS)
 		CHECK_FOR_INTERRUPTS();
 	}
 	deliver_write(&tokens);
-
-	if (tokens.written > 0)
-		spine_doorbell_ring();
 
 	if (old_slot)
 		ExecDropSingleTupleTableSlot(old_slot);

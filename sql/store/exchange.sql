@@ -16,6 +16,8 @@ CREATE TABLE spine.delivery (
 	at timestamptz NOT NULL DEFAULT pg_catalog.now()
 ) PARTITION BY LIST (destination);
 CREATE INDEX delivery_position ON spine.delivery (destination, xid, delivery_id);
+-- what governs leaves before the rest of a large transaction
+CREATE INDEX delivery_governs ON spine.delivery (destination, xid, delivery_id) WHERE pg_catalog.left(relation, 6) = 'spine.';
 CREATE TABLE spine.delivery_default PARTITION OF spine.delivery DEFAULT;
 COMMENT ON TABLE spine.delivery IS 'What has to leave, or left, this node: one row for each record and destination whenever its content or its audience changes there. Append-only; pointers, no content.';
 
