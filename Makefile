@@ -15,9 +15,12 @@ OBJS = \
 	extension/governance/caller.o \
 	extension/governance/openings.o \
 	extension/governance/own_plan.o \
+	extension/governance/groups.o \
 	extension/governance/rules.o \
 	extension/governance/visible.o \
 	extension/governance/items.o \
+	extension/governance/person.o \
+	extension/governance/open_record.o \
 	extension/governance/audience.o \
 	extension/governance/csv.o \
 	extension/governance/utility.o \
@@ -42,6 +45,7 @@ OBJS = \
 	extension/exchange/doorbell.o \
 	extension/exchange/deliver.o \
 	extension/exchange/conninfo.o \
+	extension/watch/watch.o \
 	extension/exchange/rows.o \
 	extension/generate/generate.o extension/generate/journey.o extension/generate/marginals.o \
 	extension/generate/record.o extension/generate/tell.o \
@@ -70,6 +74,8 @@ SQL_FILES = \
 	sql/examples.sql \
 	sql/specification.sql \
 	sql/exchange.sql \
+	sql/witness.sql \
+	sql/health.sql \
 	sql/generate.sql \
 	sql/create_store.sql
 
@@ -84,6 +90,7 @@ STORE_FILES = \
 	sql/store/relationships.sql \
 	sql/store/exchange.sql \
 	sql/store/officer.sql \
+	sql/store/health.sql \
 	policies/store_policies.sql \
 	policies/store_grants.sql
 

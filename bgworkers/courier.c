@@ -73,6 +73,7 @@ typedef struct Neighbour
 	TimestampTz woken_at;		/* last tried because it called */
 	TimestampTz deadline;		/* of the present state; 0: none */
 	TimestampTz retry_at;
+	TimestampTz connected_at;
 } Neighbour;
 
 static Neighbour *neighbours = NULL;
@@ -98,9 +99,15 @@ static Chore chores[] = {
 	"SELECT spine.make_ledger_partitions() WHERE EXISTS (SELECT FROM spine.link)", 60 * 60 * 1000},
 	{"making and dropping the tables of submissions",
 	"SELECT spine.make_submission_partitions(), spine.drop_old_submissions()", 60 * 60 * 1000},
+	{"keeping the ledger's budget",
+	"SELECT spine.keep_ledger_budget()", 1000},
 	/* agreements that time alone begins or ends, records written while something changed */
 	{"settling audiences",
 	"SELECT spine.settle_audiences()", 1000},
+	{"verifying the access log",
+	"SELECT spine.verify_turn()", 10000},
+	{"saying where the access log ends",
+	"SELECT spine.say_head()", 1000},
 };
 
 static void neighbour_failed(Neighbour *neighbour, const char *error);
@@ -170,7 +177,7 @@ courier_list(void)
 		spine_worker_begin("reading the neighbours");
 		if (SPI_execute_plan(courier_plan(&list_plan,
 										  "SELECT n.name, n.conninfo, l.retry_at IS NULL FROM spine.node n JOIN spine.link l ON l.node = n.name "
-										  "WHERE NOT n.is_self AND n.state = 'active' AND n.conninfo IS NOT NULL", 0, NULL),
+										  "WHERE NOT n.is_self AND n.state = 'active' AND NOT l.paused AND n.conninfo IS NOT NULL", 0, NULL),
 							 NULL, NULL, true, 0) != SPI_OK_SELECT)
 			elog(ERROR, "the neighbours could not be read");
 
@@ -582,7 +589,10 @@ neighbour_step(Neighbour *neighbour, uint32 events)
 			else if (PQsetnonblocking(neighbour->conn, 1) != 0)
 				neighbour_failed(neighbour, neighbour_message(neighbour));
 			else
+			{
+				neighbour->connected_at = GetCurrentTimestamp();
 				neighbour_ask(neighbour);
+			}
 		}
 		return;
 	}
@@ -635,7 +645,16 @@ courier_advance(void)
 		else if (neighbour->deadline != 0 && now >= neighbour->deadline)
 			neighbour_failed(neighbour, neighbour->state == NEIGHBOUR_CONNECTING ? "time-out of the connection" : "time-out of the answer");
 		else if (neighbour->state == NEIGHBOUR_READY && neighbour->look)
-			neighbour_turn(neighbour);
+		{
+			/* the neighbour looks at certificates when it lets somebody in */
+			if (TimestampDifferenceExceeds(neighbour->connected_at, now, spine_courier_reconnect))
+			{
+				PQfinish(neighbour->conn);
+				neighbour_connect(neighbour);
+			}
+			else
+				neighbour_turn(neighbour);
+		}
 
 		if (neighbour->state == NEIGHBOUR_DOWN)
 			timeout = Min(timeout, TimestampDifferenceMilliseconds(now, neighbour->retry_at));

@@ -70,6 +70,13 @@
 #define spine_wait_event_set(n) CreateWaitEventSet(CurrentMemoryContext, n)
 #endif
 
+/* The i-th of the processes that pgstat_fetch_stat_numbackends() counts. */
+#if PG_VERSION_NUM >= 160000
+#define spine_backend_status(i) (&pgstat_get_local_beentry_by_index(i)->backendStatus)
+#else
+#define spine_backend_status(i) (&pgstat_fetch_stat_local_beentry(i)->backendStatus)
+#endif
+
 /* An index scan can be counted since 18. */
 #if PG_VERSION_NUM >= 180000
 #define spine_index_beginscan(table, index, snapshot, nkeys) \

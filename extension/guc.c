@@ -24,6 +24,10 @@ int			spine_export_rows = 100;
 int			spine_courier_interval = 1000;
 int			spine_courier_batch = 1000;
 int			spine_courier_timeout = 60000;
+int			spine_ledger_budget = 1024;
+int			spine_courier_reconnect = 30000;
+int			spine_neighbour_session = 60000;
+int			spine_witness_interval = 300000;
 int			spine_raw_retention = 93 * 24 * 60;
 int			spine_submission_retention = 400 * 24 * 60;
 
@@ -166,6 +170,38 @@ spine_guc_define(void)
 							60000, 100, INT_MAX,
 							PGC_SIGHUP,
 							GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("spine.courier_reconnect",
+							"How long the courier keeps a connection to a neighbour before it makes another.",
+							"Shorter than spine.neighbour_session at the neighbour.",
+							&spine_courier_reconnect,
+							30000, 100, INT_MAX,
+							PGC_SIGHUP,
+							GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("spine.neighbour_session",
+							"How long after it was let in a neighbour's session is listened to.",
+							"A certificate that was revoked since is of no use after that.",
+							&spine_neighbour_session,
+							60000, 1000, INT_MAX,
+							PGC_SIGHUP,
+							GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("spine.witness_interval",
+							"How often at most the end of the access log is said to the neighbours.",
+							NULL,
+							&spine_witness_interval,
+							300000, 100, INT_MAX,
+							PGC_SIGHUP,
+							GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("spine.ledger_budget",
+							"How large the part of the ledger may grow that a neighbour has not acknowledged.",
+							"Beyond it that part is dropped, and the neighbour is sent everything anew when it is back. 0: no limit.",
+							&spine_ledger_budget,
+							1024, 0, INT_MAX,
+							PGC_SIGHUP,
+							GUC_UNIT_MB,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("spine.raw_retention",
 							"How long submissions are kept as they came.",

@@ -14,18 +14,6 @@ CREATE FUNCTION spine.audit_access(organisation text, duty text, patient_id uuid
 COMMENT ON FUNCTION spine.audit_access(text, text, uuid, text, text, text[], text[], text[], timestamptz, uuid) IS
 	'Has the auditor write an entry of the access log, for the caller and whom it has stated, and returns its number when it is committed, whatever becomes of the caller''s own transaction, which may be read-only. With emergency_relationship, the relationship of that id is committed with it, until emergency_until. how: which of episode, referral, transfer, claim, emergency, own. SP009 when it cannot be written within spine.audit_timeout; 28000 from a role that may set spine.user and has not; 22001 for a reason of more than 1000 characters; 54000 when the owners are too many for an entry.';
 
-CREATE FUNCTION spine.rows_shown() RETURNS bigint
-	LANGUAGE c VOLATILE PARALLEL RESTRICTED
-	AS 'MODULE_PATHNAME', 'spine_rows_shown_so_far';
-COMMENT ON FUNCTION spine.rows_shown() IS
-	'How many rows spine.visible() has let through in this session: a mark for spine.rows_shown_as().';
-
-CREATE FUNCTION spine.rows_shown_as(mark bigint, rows integer) RETURNS void
-	LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
-	AS 'MODULE_PATHNAME', 'spine_rows_shown_as';
-COMMENT ON FUNCTION spine.rows_shown_as(bigint, integer) IS
-	'What was let through since the mark counts as at most so many rows when it is decided whether the statement is an export: none where nobody sees them, one for the record of one person.';
-
 CREATE FUNCTION spine.basis_about(basis text[], organisations text[]) RETURNS text[]
 	LANGUAGE sql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
@@ -142,7 +130,7 @@ BEGIN
 	END LOOP;
 	FOREACH internal IN ARRAY ARRAY[
 		'spine.audit_access(text, text, uuid, text, text, text[], text[], text[], timestamptz, uuid)',
-		'spine.stated_user()', 'spine.rows_shown()', 'spine.rows_shown_as(bigint, integer)',
+		'spine.stated_user()',
 		'spine.basis_about(text[], text[])', 'spine.has_records_of(uuid[], text[])']
 	LOOP
 		EXECUTE pg_catalog.format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', internal);

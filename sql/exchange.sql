@@ -75,7 +75,7 @@ BEGIN
 			  FROM generate_subscripts(pairs, 1) i) p
 			JOIN spine.relationship r ON r.patient_id IN (p.one, p.other)
 			JOIN spine.node_organisation o ON o.organisation = r.organisation
-			JOIN spine.node n ON n.name = o.node AND NOT n.is_self AND n.state <> 'ended'
+			JOIN spine.node n ON n.name = o.node AND NOT n.is_self AND n.state <> 'ended' AND NOT n.behind
 		GROUP BY n.name, p.one, p.other
 	LOOP
 		FOR one_table IN
@@ -139,22 +139,22 @@ COMMENT ON FUNCTION spine.organisations_of(text) IS 'The organisations that a no
 -- What travels beside records, in the order in which it is sent: what ends something goes before what it ends.
 CREATE FUNCTION spine.exchange_place(relation text) RETURNS integer
 	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-	AS $$SELECT coalesce(pg_catalog.array_position('{spine.agreement_event,spine.dissent,spine.relationship,spine.review_event,spine.access_notice}', relation), 6)$$;
+	AS $$SELECT coalesce(pg_catalog.array_position('{spine.agreement_event,spine.dissent,spine.relationship,spine.review_event,spine.access_notice,spine.audit_head}', relation), 7)$$;
 ALTER FUNCTION spine.exchange_place(text) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.exchange_place(text) FROM PUBLIC;
-COMMENT ON FUNCTION spine.exchange_place(text) IS 'The place of a relation in the order of sending: 1 to 5 for what governs, 6 for the records of data groups.';
+COMMENT ON FUNCTION spine.exchange_place(text) IS 'The place of a relation in the order of sending: 1 to 6 for what governs, 7 for the records of data groups.';
 
 CREATE FUNCTION spine.exchange_id(relation text) RETURNS text
 	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 	AS $$SELECT CASE relation WHEN 'spine.agreement_event' THEN 'event_id' WHEN 'spine.dissent' THEN 'dissent_id' WHEN 'spine.relationship' THEN 'relationship_id'
-						   WHEN 'spine.review_event' THEN 'event_id' WHEN 'spine.access_notice' THEN 'notice_id' ELSE 'record_id' END$$;
+						   WHEN 'spine.review_event' THEN 'event_id' WHEN 'spine.access_notice' THEN 'notice_id' WHEN 'spine.audit_head' THEN 'head_id' ELSE 'record_id' END$$;
 ALTER FUNCTION spine.exchange_id(text) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.exchange_id(text) FROM PUBLIC;
 COMMENT ON FUNCTION spine.exchange_id(text) IS 'The column that identifies a row of a relation that travels.';
 
 CREATE FUNCTION spine.exchange_is_said(relation text) RETURNS boolean
 	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-	AS $$SELECT relation IN ('spine.agreement_event', 'spine.review_event', 'spine.access_notice')$$;
+	AS $$SELECT relation IN ('spine.agreement_event', 'spine.review_event', 'spine.access_notice', 'spine.audit_head')$$;
 ALTER FUNCTION spine.exchange_is_said(text) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.exchange_is_said(text) FROM PUBLIC;
 COMMENT ON FUNCTION spine.exchange_is_said(text) IS 'Whether rows of a relation are said once and for all: never changed, never withdrawn.';
@@ -194,10 +194,10 @@ BEGIN
 	END IF;
 	RETURN QUERY
 	SELECT spine.exchange_place(c.name), c.name, c.name::regclass, spine.exchange_id(c.name)::name, false
-		FROM unnest('{spine.agreement_event,spine.dissent,spine.relationship,spine.review_event,spine.access_notice}'::text[]) AS c (name)
+		FROM unnest('{spine.agreement_event,spine.dissent,spine.relationship,spine.review_event,spine.access_notice,spine.audit_head}'::text[]) AS c (name)
 		WHERE only_relation IS NULL OR only_relation = c.name
 	UNION ALL
-	SELECT 6, s.nspname || '.' || c.relname, c.oid::regclass, 'record_id'::name, true
+	SELECT 7, s.nspname || '.' || c.relname, c.oid::regclass, 'record_id'::name, true
 		FROM pg_namespace s JOIN pg_class c ON c.relnamespace = s.oid
 		WHERE only_relation IS NULL AND s.nspname IN (SELECT d.name FROM spine.dataset d) AND spine.is_exchange_table(s.nspname, c);
 END
@@ -313,6 +313,13 @@ CREATE FUNCTION spine.unknown_items(contents jsonb, known text[]) RETURNS TABLE 
 ALTER FUNCTION spine.unknown_items(jsonb, text[]) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.unknown_items(jsonb, text[]) FROM PUBLIC;
 COMMENT ON FUNCTION spine.unknown_items(jsonb, text[]) IS 'Those of the rows, an array of objects, that have other keys than these, and what stands under the others.';
+
+CREATE FUNCTION spine.batch_parts(rows jsonb, own text[]) RETURNS TABLE (relation text, action text, ids uuid[], contents jsonb)
+	LANGUAGE c STABLE STRICT PARALLEL SAFE ROWS 5
+	AS 'MODULE_PATHNAME', 'spine_batch_parts';
+ALTER FUNCTION spine.batch_parts(jsonb, text[]) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.batch_parts(jsonb, text[]) FROM PUBLIC;
+COMMENT ON FUNCTION spine.batch_parts(jsonb, text[]) IS 'The rows of a batch by relation and action: the ids of what is withdrawn, the rows that are put, with the tokens alone of their audience that are of these addressees.';
 
 -- ---------------------------------------------------------------- sending
 
@@ -551,25 +558,44 @@ REVOKE EXECUTE ON FUNCTION spine.next_deliveries(text, jsonb, pg_snapshot, integ
 COMMENT ON FUNCTION spine.next_deliveries(text, jsonb, pg_snapshot, integer, bigint) IS
 	'The ledger rows of the next batch for a neighbour at a position: how many they are, and relations and ids side by side, and the position that the neighbour has when it has applied them.';
 
+-- Of each lane, for people and for the ledger's budget: which of it the next batches take, next_deliveries says.
+CREATE FUNCTION spine.unsent_deliveries(to_node text, at_position jsonb, most integer)
+	RETURNS TABLE (xid xid8, delivery_id bigint, at timestamptz)
+	LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 100
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
+		SELECT d.xid, d.delivery_id, d.at
+		FROM jsonb_array_elements(at_position -> 'later') e,
+			LATERAL spine.later_deliveries(to_node, (e ->> 'xid')::xid8, (e ->> 'id')::bigint, most) d;
+	IF at_position ? 'to' THEN
+		RETURN QUERY
+			SELECT d.xid, d.delivery_id, d.at
+			FROM spine.pending_deliveries(to_node, at_position, (at_position ->> 'to')::pg_snapshot, most) d;
+		at_position := jsonb_build_object('from', at_position ->> 'to');
+	END IF;
+	RETURN QUERY
+		SELECT d.xid, d.delivery_id, d.at FROM spine.pending_deliveries(to_node, at_position, pg_current_snapshot(), most) d
+			WHERE at_position IS NOT NULL;
+END
+$$;
+ALTER FUNCTION spine.unsent_deliveries(text, jsonb, integer) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.unsent_deliveries(text, jsonb, integer) FROM PUBLIC;
+COMMENT ON FUNCTION spine.unsent_deliveries(text, jsonb, integer) IS 'The ledger''s rows for a destination behind a position, of each lane the first so many.';
+
 CREATE FUNCTION spine.link_lag(node text) RETURNS bigint
 	LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 	AS $$
 DECLARE
 	at_position jsonb := (SELECT l.position FROM spine.link l WHERE l.node = $1);
-	lag bigint := 0;
 BEGIN
 	IF at_position IS NULL THEN
 		RETURN NULL;
 	END IF;
-	SELECT count(*) INTO lag
-		FROM jsonb_array_elements(at_position -> 'later') e,
-			LATERAL spine.later_deliveries($1, (e ->> 'xid')::xid8, (e ->> 'id')::bigint, 100000) d;
-	IF at_position ? 'to' THEN
-		lag := lag + (SELECT count(*) FROM spine.pending_deliveries($1, at_position, (at_position ->> 'to')::pg_snapshot, 100000));
-		at_position := jsonb_build_object('from', at_position ->> 'to');
-	END IF;
-	RETURN lag + (SELECT count(*) FROM spine.pending_deliveries($1, at_position, pg_current_snapshot(), 100000));
+	RETURN (SELECT count(*) FROM spine.unsent_deliveries($1, at_position, 100000));
 END
 $$;
 ALTER FUNCTION spine.link_lag(text) OWNER TO spine_owner;
@@ -577,6 +603,113 @@ REVOKE EXECUTE ON FUNCTION spine.link_lag(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION spine.link_lag(text) TO spine_operator;
 COMMENT ON FUNCTION spine.link_lag(text) IS
 	'Ledger rows that the neighbour has not acknowledged yet, counted to 100,000; null before the first contact.';
+
+CREATE FUNCTION spine.link_lag_seconds(node text) RETURNS numeric
+	LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+DECLARE
+	at_position jsonb := (SELECT l.position FROM spine.link l WHERE l.node = $1);
+BEGIN
+	IF at_position IS NULL THEN
+		RETURN NULL;
+	END IF;
+	RETURN coalesce((SELECT round(extract(epoch FROM clock_timestamp() - min(d.at)), 3) FROM spine.unsent_deliveries($1, at_position, 1) d), 0);
+END
+$$;
+ALTER FUNCTION spine.link_lag_seconds(text) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.link_lag_seconds(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION spine.link_lag_seconds(text) TO spine_operator;
+COMMENT ON FUNCTION spine.link_lag_seconds(text) IS
+	'The age in seconds of the oldest ledger row that the neighbour has not acknowledged, 0 when it has all, null before the first contact.';
+
+-- ---------------------------------------------------------------- budget
+
+CREATE FUNCTION spine.all_ended(xid xid8) RETURNS boolean
+	LANGUAGE c VOLATILE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'spine_all_ended';
+ALTER FUNCTION spine.all_ended(xid8) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.all_ended(xid8) FROM PUBLIC;
+COMMENT ON FUNCTION spine.all_ended(xid8) IS 'Whether all transactions, and all pictures of the data, that are older than this one''s end are gone.';
+
+-- The ledger is only appended to: what lies behind the oldest row still to be sent is what waits.
+CREATE FUNCTION spine.ledger_backlog(to_node text, at_position jsonb) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	SET enable_seqscan = off
+	AS $$
+DECLARE
+	oldest record;
+	waits bigint;
+BEGIN
+	SELECT d.tableoid, (d.ctid::text::point)[0]::bigint AS block INTO oldest
+		FROM spine.unsent_deliveries(to_node, at_position, 1) o
+			JOIN spine.delivery d ON d.destination = to_node AND d.xid = o.xid AND d.delivery_id = o.delivery_id
+		ORDER BY d.delivery_id LIMIT 1;
+	IF NOT FOUND THEN
+		RETURN 0;
+	END IF;
+	SELECT sum(pg_total_relation_size(c.oid)
+			   * CASE WHEN c.oid <> oldest.tableoid THEN 1
+					  ELSE 1 - oldest.block / greatest(pg_relation_size(c.oid) / current_setting('block_size')::numeric, 1) END)
+		INTO waits
+		FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+		WHERE i.inhparent = to_regclass(format('spine.%I', 'delivery_' || to_node))
+			-- months sort by name
+			AND c.relname >= (SELECT o.relname FROM pg_class o WHERE o.oid = oldest.tableoid)
+			AND (c.oid = oldest.tableoid OR c.relname NOT LIKE '%\_default');
+	RETURN coalesce(waits, 0);
+END
+$$;
+ALTER FUNCTION spine.ledger_backlog(text, jsonb) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.ledger_backlog(text, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION spine.ledger_backlog(text, jsonb) IS 'How many bytes of a neighbour''s ledger, indexes included, lie behind a position.';
+
+CREATE FUNCTION spine.keep_ledger_budget(piece integer DEFAULT 10000) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	-- plans are kept from when the ledger was small
+	SET enable_seqscan = off
+	SET enable_hashjoin = off
+	SET enable_mergejoin = off
+	AS $$
+DECLARE
+	budget bigint := pg_size_bytes(current_setting('spine.ledger_budget'));
+	neighbour record;
+	place jsonb;
+	waits bigint;
+	deleted bigint;
+	total bigint := 0;
+BEGIN
+	FOR neighbour IN
+		SELECT n.name, n.behind, l.position, l.since
+		FROM spine.node n JOIN spine.link l ON l.node = n.name
+		WHERE NOT n.is_self AND n.state = 'active' ORDER BY 1
+	LOOP
+		-- before the first contact: since it was connected
+		place := coalesce(neighbour.position, jsonb_build_object('from', format('%s:%1$s:', neighbour.since)));
+		CONTINUE WHEN place ->> 'from' = '::';
+		IF NOT neighbour.behind THEN
+			CONTINUE WHEN budget = 0;
+			waits := spine.ledger_backlog(neighbour.name, place);
+			CONTINUE WHEN waits <= budget;
+			UPDATE spine.node n SET behind = true WHERE n.name = neighbour.name;
+			RAISE LOG 'spine: node "%" is behind: % MB of the ledger wait for it; they are dropped, and it is sent everything anew when it is back',
+				neighbour.name, waits / (1024 * 1024);
+		END IF;
+		DELETE FROM spine.delivery d
+			USING (SELECT u.xid, u.delivery_id FROM spine.unsent_deliveries(neighbour.name, place, piece) u LIMIT piece) p
+			WHERE d.destination = neighbour.name AND d.xid = p.xid AND d.delivery_id = p.delivery_id;
+		GET DIAGNOSTICS deleted = ROW_COUNT;
+		total := total + deleted;
+	END LOOP;
+	RETURN total;
+END
+$$;
+ALTER FUNCTION spine.keep_ledger_budget(integer) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.keep_ledger_budget(integer) FROM PUBLIC;
+COMMENT ON FUNCTION spine.keep_ledger_budget(integer) IS
+	'Marks neighbours behind for whom more of the ledger waits than spine.ledger_budget, and drops what waits for such, at most so many rows a call and neighbour. Returns how many. For the courier.';
 
 -- This cluster, and its history: a position means nothing in another one, nor after a failover.
 CREATE FUNCTION spine.cluster_identity() RETURNS text
@@ -629,6 +762,31 @@ REVOKE EXECUTE ON FUNCTION spine.rows_for_neighbour(text, uuid[], text[], text[]
 COMMENT ON FUNCTION spine.rows_for_neighbour(text, uuid[], text[], text[]) IS
 	'Rows as they are now, of own organisations, without the items that no clause gives the neighbour, and with only its tokens in their audience.';
 
+CREATE FUNCTION spine.is_position(place jsonb) RETURNS boolean
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+DECLARE
+	a_snapshot CONSTANT text := '^[0-9]{1,19}:[0-9]{1,19}:[0-9,]*$';
+	a_number CONSTANT text := '^[0-9]{1,19}$';
+BEGIN
+	IF NOT coalesce(place ->> 'from' ~ a_snapshot AND coalesce(place ->> 'to', '1:1:') ~ a_snapshot
+					AND coalesce(place ->> 'xid', '0') ~ a_number AND coalesce(place ->> 'id', '0') ~ a_number, false) THEN
+		RETURN false;
+	END IF;
+	IF place ? 'later' THEN
+		RETURN jsonb_typeof(place -> 'later') = 'array'
+			AND NOT EXISTS (SELECT FROM jsonb_array_elements(CASE jsonb_typeof(place -> 'later') WHEN 'array' THEN place -> 'later' END) e
+							WHERE coalesce(e ->> 'xid', '') !~ a_number OR coalesce(e ->> 'id', '') !~ a_number
+								OR coalesce(e ->> 'governs', '0') !~ a_number);
+	END IF;
+	RETURN true;
+END
+$$;
+ALTER FUNCTION spine.is_position(jsonb) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.is_position(jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION spine.is_position(jsonb) IS 'Whether this has the form of a position in the ledger.';
+
 -- One turn of a link. answer is what the neighbour said last: where it stands. Returns the next
 -- batch, or null when it has everything. The transaction must be durable before the batch
 -- leaves, so that no later crash can hand out its transaction ids again; hence the UPDATE of spine.link.
@@ -648,6 +806,7 @@ DECLARE
 	last_seq bigint;
 	place jsonb;
 	begins boolean := false;
+	reason text;
 	the_table record;
 	following record;
 	batch jsonb;
@@ -676,8 +835,25 @@ BEGIN
 			USING ERRCODE = 'SP007';
 	END IF;
 
+	PERFORM spine.link_seen(to_node, answer);
+
+	IF link.paused THEN
+		RETURN NULL;
+	END IF;
+	IF EXISTS (SELECT FROM spine.node n WHERE n.name = to_node AND n.behind) THEN
+		-- it is back: from here on its rows are written again
+		UPDATE spine.node n SET behind = false WHERE n.name = to_node;
+		UPDATE spine.link l SET epoch = NULL, position = NULL, since = pg_current_xact_id(), retry_at = NULL WHERE l.node = to_node;
+		RAISE LOG 'spine: node "%" is back: it is sent everything anew', to_node;
+		PERFORM spine.ring_doorbell();
+		RETURN NULL;
+	END IF;
+
 	-- does its position mean anything here?
 	place := answer -> 'position';
+	IF NOT spine.is_position(place) THEN
+		place := NULL;
+	END IF;
 	this_epoch := (answer ->> 'epoch')::uuid;
 	last_seq := (answer ->> 'seq')::bigint;
 	IF link.epoch IS NULL OR this_epoch IS DISTINCT FROM link.epoch
@@ -688,6 +864,19 @@ BEGIN
 			AND (pg_snapshot_xmin((place ->> 'from')::pg_snapshot) <= link.pruned_before
 				 OR EXISTS (SELECT FROM jsonb_array_elements(place -> 'later') e WHERE (e ->> 'xid')::xid8 <= link.pruned_before)))
 	THEN
+		-- who still writes as if the neighbour were not there leaves nothing in the ledger: its rows must be visible to what follows
+		IF NOT spine.all_ended(link.since) THEN
+			RETURN NULL;
+		END IF;
+		IF link.epoch IS NOT NULL AND link.acknowledged_at IS NOT NULL THEN
+			reason := CASE
+				WHEN this_epoch IS DISTINCT FROM link.epoch THEN 'the neighbour stands in another epoch'
+				WHEN last_seq > link.sent_seq THEN 'the neighbour has batches that this node does not know of'
+				WHEN place ->> 'cluster' IS DISTINCT FROM here THEN 'this node is another cluster, or was restored or promoted'
+				WHEN link.pruned_before IS NOT NULL THEN 'the ledger does not reach back to where the neighbour stands'
+				ELSE 'the neighbour''s position is none of this node' END;
+			PERFORM spine.note_incident('sent_anew', to_node, jsonb_build_object('reason', reason));
+		END IF;
 		this_epoch := gen_random_uuid();
 		last_seq := 0;
 		begins := true;
@@ -805,9 +994,9 @@ BEGIN
 			position = CASE WHEN begins THEN NULL ELSE answer -> 'position' END,
 			pruned_before = CASE WHEN begins THEN NULL ELSE l.pruned_before END,
 			retry_at = NULL
-		WHERE l.node = to_node AND l.epoch IS NOT DISTINCT FROM link.epoch;
+		WHERE l.node = to_node AND l.epoch IS NOT DISTINCT FROM link.epoch AND NOT l.paused;
 	IF NOT FOUND THEN
-		-- the neighbour was connected anew in this moment: begin with its new epoch
+		-- the neighbour was paused in this moment, or connected anew: begin with its new epoch
 		RETURN NULL;
 	END IF;
 	RETURN batch;
@@ -817,6 +1006,32 @@ ALTER FUNCTION spine.link_turn(text, jsonb, integer) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.link_turn(text, jsonb, integer) FROM PUBLIC;
 COMMENT ON FUNCTION spine.link_turn(text, jsonb, integer) IS
 	'The next batch for a neighbour that stands where its answer says, of at most so many ledger rows; null when it has everything. For the courier.';
+
+-- What an answer tells beside the position: that the neighbour is there, what time it has, and what it
+-- witnesses of this node's access log. An answer stands until the next: it is looked at once.
+CREATE FUNCTION spine.link_seen(to_node text, answer jsonb) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+DECLARE
+	theirs timestamptz;
+BEGIN
+	IF answer ->> 'clock' !~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+([-+][0-9:]+|Z)$' THEN
+		RETURN;
+	END IF;
+	theirs := (answer ->> 'clock')::timestamptz;
+	UPDATE spine.link l
+		SET contact_at = clock_timestamp(), their_clock = theirs, clock_difference = theirs - clock_timestamp()
+		WHERE l.node = to_node AND l.their_clock IS DISTINCT FROM theirs
+			AND (l.contact_at IS NULL OR l.contact_at < clock_timestamp() - interval '5 seconds' OR answer ? 'witness');
+	IF FOUND AND answer ? 'witness' THEN
+		PERFORM spine.take_witness(to_node, answer -> 'witness');
+	END IF;
+END
+$$;
+ALTER FUNCTION spine.link_seen(text, jsonb) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.link_seen(text, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION spine.link_seen(text, jsonb) IS 'Notes when a neighbour answered, its clock, and its witness of the access log.';
 
 CREATE FUNCTION spine.link_failed(to_node text, error text, retry_at timestamptz) RETURNS void
 	LANGUAGE sql VOLATILE PARALLEL UNSAFE
@@ -841,7 +1056,10 @@ BEGIN
 									AND j.last_at > clock_timestamp() - interval '1 minute'
 							   ORDER BY j.last_at DESC LIMIT 1);
 	IF NOT FOUND THEN
-		INSERT INTO spine.incident (kind, role_name, node, detail) VALUES (kind, spine.caller_role(), node, detail);
+		-- what a neighbour sent is told in short
+		INSERT INTO spine.incident (kind, role_name, node, detail)
+			VALUES (kind, spine.caller_role(), node,
+					CASE WHEN length(detail::text) <= 2000 THEN detail ELSE jsonb_build_object('cut', left(detail::text, 2000)) END);
 	END IF;
 	RAISE LOG 'spine: incident % by role "%"', kind, spine.caller_role();
 END
@@ -864,6 +1082,23 @@ ALTER FUNCTION spine.calling_node() OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.calling_node() FROM PUBLIC;
 COMMENT ON FUNCTION spine.calling_node() IS 'The active neighbour as which the outer role is registered.';
 
+CREATE FUNCTION spine.session_start() RETURNS timestamptz
+	LANGUAGE c STABLE PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'spine_session_start';
+ALTER FUNCTION spine.session_start() OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.session_start() FROM PUBLIC;
+COMMENT ON FUNCTION spine.session_start() IS 'When this session was let in.';
+
+-- A certificate is looked at when a session begins, and not again: one that was revoked since is of no
+-- use after a minute. A courier connects anew in time (spine.courier_reconnect).
+CREATE FUNCTION spine.session_is_stale() RETURNS boolean
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
+	SET search_path = pg_catalog, pg_temp
+	AS $$SELECT spine.session_start() < clock_timestamp() - current_setting('spine.neighbour_session')::interval$$;
+ALTER FUNCTION spine.session_is_stale() OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.session_is_stale() FROM PUBLIC;
+COMMENT ON FUNCTION spine.session_is_stale() IS 'Whether this session began longer ago than spine.neighbour_session allows a neighbour.';
+
 CREATE FUNCTION spine.receive_position() RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
@@ -877,9 +1112,15 @@ BEGIN
 		RETURN jsonb_build_object('status', 'refused', 'code', 'SP007', 'message', 'the caller is no active neighbour of this node',
 								  'node', (SELECT n.name FROM spine.node n WHERE n.is_self));
 	END IF;
+	IF spine.session_is_stale() THEN
+		PERFORM spine.note_incident('stale_session', sender, jsonb_build_object('call', 'receive_position'));
+		RETURN jsonb_build_object('status', 'refused', 'code', 'SP007', 'message', 'the session is too old: connect anew',
+								  'node', (SELECT n.name FROM spine.node n WHERE n.is_self));
+	END IF;
 	PERFORM spine.wake_link(sender);
 	-- waits for a batch that a lost connection may still be applying
-	RETURN (SELECT jsonb_build_object('status', 'position', 'node', s.name, 'epoch', r.epoch, 'seq', r.seq, 'position', r.position)
+	RETURN (SELECT jsonb_build_object('status', 'position', 'node', s.name, 'epoch', r.epoch, 'seq', r.seq, 'position', r.position,
+									  'clock', clock_timestamp(), 'witness', spine.heads_witnessed(sender))
 			FROM spine.node s, (SELECT * FROM spine.link_received l WHERE l.node = sender FOR UPDATE) r WHERE s.is_self);
 END
 $$;
@@ -988,31 +1229,30 @@ BEGIN
 		INSERT INTO spine.waiting_row AS w (relation, record_id, node, owner, revision, content)
 			SELECT the_relation, (e ->> 'record_id')::uuid, sender, e ->> 'owner', (e ->> 'revision')::bigint, e
 			FROM jsonb_array_elements(contents) e
-			ON CONFLICT (relation, record_id) DO UPDATE
-				SET node = EXCLUDED.node, owner = EXCLUDED.owner, revision = EXCLUDED.revision,
-					content = EXCLUDED.content, at = now()
-				WHERE w.node = EXCLUDED.node AND (whole OR w.revision <= EXCLUDED.revision);
+			ON CONFLICT (relation, record_id, node) DO UPDATE
+				SET owner = EXCLUDED.owner, revision = EXCLUDED.revision, content = EXCLUDED.content, at = now()
+				WHERE whole OR w.revision <= EXCLUDED.revision;
 		RETURN 0;
 	END IF;
 
 	-- ids that somebody else's record holds; the owners of one node may hand records to each other
 	SELECT k.ids INTO foreign_ids FROM spine.kept_row(format(
-		'SELECT array_agg(t.%1$I) FROM %2$s t '
-		'JOIN jsonb_array_elements($1) e ON (e ->> %3$L)::uuid = t.%1$I '
+		'SELECT array_agg(t.id) FROM jsonb_array_elements($1) e '
+		-- by the key, however many there are of which
+		'CROSS JOIN LATERAL (SELECT t.%1$I AS id, t.owner FROM %2$s t WHERE t.%1$I = (e ->> %1$L)::uuid OFFSET 0) t '
 		'WHERE t.owner IS DISTINCT FROM e ->> ''owner'' '
 		'AND NOT EXISTS (SELECT FROM spine.node_organisation o WHERE o.organisation = t.owner AND o.node = $2)',
-		the_table.id_column, the_table.class, the_table.id_column), contents, sender) AS k (ids uuid[]);
+		the_table.id_column, the_table.class), contents, sender) AS k (ids uuid[]);
 	IF foreign_ids IS NOT NULL THEN
 		PERFORM spine.note_incident('foreign_record', sender,
-			jsonb_build_object('relation', the_relation, 'record_ids', to_jsonb(foreign_ids)));
+			jsonb_build_object('relation', the_relation, 'records', cardinality(foreign_ids), 'record_ids', to_jsonb(foreign_ids[1:20])));
 		INSERT INTO spine.receive_fault AS f (relation, record_id, node, owner, revision, sqlstate, message, content)
 			SELECT the_relation, (e ->> the_table.id_column)::uuid, sender, e ->> 'owner', (e ->> 'revision')::bigint,
 				   'SP007', 'record_id is held by another owner', e
 			FROM jsonb_array_elements(contents) e WHERE (e ->> the_table.id_column)::uuid = ANY (foreign_ids)
-			ON CONFLICT (relation, record_id) DO UPDATE
-				SET revision = EXCLUDED.revision, sqlstate = EXCLUDED.sqlstate, message = EXCLUDED.message,
-					content = EXCLUDED.content, at = now()
-				WHERE f.node = EXCLUDED.node;
+			ON CONFLICT (relation, record_id, node) DO UPDATE
+				SET owner = EXCLUDED.owner, revision = EXCLUDED.revision, sqlstate = EXCLUDED.sqlstate,
+					message = EXCLUDED.message, content = EXCLUDED.content, at = now();
 		faults := cardinality(foreign_ids);
 		SELECT jsonb_agg(e) INTO contents FROM jsonb_array_elements(contents) e
 			WHERE (e ->> the_table.id_column)::uuid <> ALL (foreign_ids);
@@ -1025,11 +1265,11 @@ BEGIN
 				AND (e ->> 'digest')::bytea IS DISTINCT FROM sha256(convert_to((e -> 'document')::text, 'UTF8'))
 		LOOP
 			PERFORM spine.note_incident('false_digest', sender,
-				jsonb_build_object('event_id', one ->> 'event_id', 'name', one ->> 'name', 'version', one ->> 'version'));
+				jsonb_build_object('event_id', one ->> 'event_id', 'name', left(one ->> 'name', 100)));
 			INSERT INTO spine.receive_fault (relation, record_id, node, owner, revision, sqlstate, message, content)
 				VALUES (the_relation, (one ->> 'event_id')::uuid, sender, one ->> 'owner', (one ->> 'revision')::bigint,
 						'SP007', 'the digest is not that of the document', one)
-				ON CONFLICT (relation, record_id) DO NOTHING;
+				ON CONFLICT (relation, record_id, node) DO NOTHING;
 			faults := faults + 1;
 			SELECT jsonb_agg(e) INTO contents FROM jsonb_array_elements(contents) e
 				WHERE e ->> 'event_id' <> one ->> 'event_id';
@@ -1069,10 +1309,9 @@ BEGIN
 			INSERT INTO spine.receive_fault AS f (relation, record_id, node, owner, revision, sqlstate, message, content)
 				VALUES (the_relation, (one ->> the_table.id_column)::uuid, sender, one ->> 'owner',
 						(one ->> 'revision')::bigint, sqlstate_found, SQLERRM, one)
-				ON CONFLICT (relation, record_id) DO UPDATE
+				ON CONFLICT (relation, record_id, node) DO UPDATE
 					SET owner = EXCLUDED.owner, revision = EXCLUDED.revision, sqlstate = EXCLUDED.sqlstate,
-						message = EXCLUDED.message, content = EXCLUDED.content, at = now()
-					WHERE f.node = EXCLUDED.node;
+						message = EXCLUDED.message, content = EXCLUDED.content, at = now();
 			faults := faults + 1;
 		END;
 	END LOOP;
@@ -1156,7 +1395,21 @@ DECLARE
 	their text[] := spine.organisations_of(sender);
 	own text[] := spine.organisations_of((SELECT n.name FROM spine.node n WHERE n.is_self));
 	touched uuid[];
+	foreign_ids uuid[];
 BEGIN
+	-- ids that others hold: what is said under them is passed over
+	SELECT array_agg(x.id) INTO foreign_ids
+		FROM (SELECT t.episode_id AS id FROM spine.episode t
+				JOIN jsonb_populate_recordset(NULL::spine.episode, batch -> 'episodes') r USING (episode_id)
+				WHERE t.owner <> ALL (their)
+			  UNION ALL
+			  SELECT t.link_id FROM spine.identity_link t
+				JOIN jsonb_populate_recordset(NULL::spine.identity_link, batch -> 'identity_links') r USING (link_id)
+				WHERE t.owner <> ALL (their)) x;
+	IF foreign_ids IS NOT NULL THEN
+		PERFORM spine.note_incident('foreign_record', sender,
+			jsonb_build_object('relation', 'links', 'records', cardinality(foreign_ids), 'record_ids', to_jsonb(foreign_ids[1:20])));
+	END IF;
 	UPDATE spine.identity_link t SET until = r.until
 		FROM jsonb_populate_recordset(NULL::spine.identity_link, batch -> 'identity_links') r
 		WHERE t.link_id = r.link_id AND t.owner = ANY (their) AND t.until IS DISTINCT FROM r.until
@@ -1255,9 +1508,13 @@ BEGIN
 		PERFORM spine.note_incident('stranger', NULL, jsonb_build_object('call', 'receive'));
 		RETURN answer || '{"status": "refused", "code": "SP007", "message": "the caller is no active neighbour of this node"}';
 	END IF;
+	IF spine.session_is_stale() THEN
+		PERFORM spine.note_incident('stale_session', sender, jsonb_build_object('call', 'receive'));
+		RETURN answer || '{"status": "refused", "code": "SP007", "message": "the session is too old: connect anew"}';
+	END IF;
 	PERFORM spine.wake_link(sender);
 	SELECT * INTO received FROM spine.link_received r WHERE r.node = sender FOR UPDATE;
-	answer := answer || jsonb_build_object('epoch', received.epoch, 'seq', received.seq, 'position', received.position);
+	answer := answer || jsonb_build_object('clock', clock_timestamp(), 'epoch', received.epoch, 'seq', received.seq, 'position', received.position);
 
 	-- An error raised would undo the note of it: what is refused is answered.
 	refusal := spine.batch_fault(batch, sender, me);
@@ -1279,15 +1536,17 @@ BEGIN
 		RETURN answer || '{"status": "gap"}';
 	END IF;
 
-	-- nobody speaks for another Trust
-	SELECT array_agg(DISTINCT e -> 'row' ->> 'owner') INTO strangers
-		FROM jsonb_array_elements(batch -> 'rows') e
-		WHERE e ->> 'action' = 'put'
-			AND NOT EXISTS (SELECT FROM spine.node_organisation o
-							WHERE o.organisation = e -> 'row' ->> 'owner' AND o.node = sender);
+	-- nobody speaks for another Trust; of an opening it tells what its own people did
+	SELECT array_agg(DISTINCT left(x.owner, 20)) INTO strangers
+		FROM (SELECT e -> 'row' ->> 'owner' FROM jsonb_array_elements(batch -> 'rows') e WHERE e ->> 'action' = 'put'
+			  UNION SELECT e -> 'row' ->> 'organisation' FROM jsonb_array_elements(batch -> 'rows') e
+					WHERE e ->> 'action' = 'put' AND e ->> 'relation' = 'spine.access_notice'
+			  UNION SELECT l ->> 'owner' FROM unnest('{episodes,identity_links,family_links,episode_links}'::text[]) k,
+					jsonb_array_elements(batch -> k) l) x (owner)
+		WHERE NOT EXISTS (SELECT FROM spine.node_organisation o WHERE o.organisation = x.owner AND o.node = sender);
 	IF strangers IS NOT NULL THEN
 		PERFORM spine.note_incident('forged_owner', sender,
-			jsonb_build_object('owners', to_jsonb(strangers), 'seq', batch -> 'seq'));
+			jsonb_build_object('owners', to_jsonb(strangers[1:20]), 'seq', batch -> 'seq'));
 		RETURN answer || jsonb_build_object('status', 'refused', 'code', 'SP007',
 			'message', 'rows of an owner that the sender does not host');
 	END IF;
@@ -1307,14 +1566,9 @@ BEGIN
 
 		-- what agreements say goes first: a revocation waits for no row, and rows are judged by it
 		FOR part IN
-			SELECT e ->> 'action' AS action, e ->> 'relation' AS relation,
-				   array_agg((e ->> 'record_id')::uuid) FILTER (WHERE e ->> 'action' = 'withdraw') AS ids,
-				   jsonb_agg((e -> 'row') || jsonb_build_object('audience',
-						spine.audience_of(ARRAY(SELECT jsonb_array_elements_text(e -> 'row' -> 'audience')), own)))
-						FILTER (WHERE e ->> 'action' = 'put') AS contents
-			FROM jsonb_array_elements(batch -> 'rows') e GROUP BY 1, 2
-			ORDER BY CASE WHEN spine.exchange_place(e ->> 'relation') > 2 AND e ->> 'action' = 'withdraw' THEN 2.5
-						  ELSE spine.exchange_place(e ->> 'relation') END, 2
+			SELECT p.relation, p.action, p.ids, p.contents FROM spine.batch_parts(batch -> 'rows', own) p
+			ORDER BY CASE WHEN spine.exchange_place(p.relation) > 2 AND p.action = 'withdraw' THEN 2.5
+						  ELSE spine.exchange_place(p.relation) END, p.relation
 		LOOP
 			IF part.action = 'withdraw' THEN
 				PERFORM spine.receive_withdrawals(sender, part.relation, part.ids);
@@ -1344,7 +1598,8 @@ BEGIN
 			RAISE;
 		END IF;
 		PERFORM spine.note_incident('unusable_batch', sender, jsonb_build_object('sqlstate', SQLSTATE, 'seq', batch -> 'seq'));
-		RETURN answer || jsonb_build_object('status', 'refused', 'code', SQLSTATE, 'message', SQLERRM);
+		-- the text of the error may hold a person's data, and goes into the sender's log
+		RETURN answer || jsonb_build_object('status', 'refused', 'code', SQLSTATE, 'message', format('the batch cannot be applied (SQLSTATE %s)', SQLSTATE));
 	END;
 
 	UPDATE spine.link_received r
@@ -1356,7 +1611,7 @@ BEGIN
 			received_at = clock_timestamp()
 		WHERE r.node = sender;
 	RETURN jsonb_build_object('status', 'done', 'node', me, 'epoch', batch -> 'epoch', 'seq', batch -> 'seq',
-							  'position', batch -> 'position', 'faults', faults);
+							  'position', batch -> 'position', 'faults', faults, 'clock', clock_timestamp());
 END
 $$;
 ALTER FUNCTION spine.receive(jsonb) OWNER TO spine_owner;
@@ -1372,9 +1627,16 @@ CREATE FUNCTION spine.batch_fault(batch jsonb, sender text, me text) RETURNS tex
 	AS $$
 DECLARE
 	an_id CONSTANT text := '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$';
+	-- without a backslash, which would depend on a setting of the neighbour's session
+	a_relation CONSTANT text := '^[a-z][a-z0-9_]*[.][a-z][a-z0-9_]*$';
+	-- a courier's batch has some megabytes, and at most spine.courier_batch rows
+	most_bytes CONSTANT integer := 64 * 1024 * 1024;
+	most_rows CONSTANT integer := 100000;
 	bad bigint;
 BEGIN
-	IF jsonb_typeof(batch) IS DISTINCT FROM 'object' THEN
+	IF pg_column_size(batch) > most_bytes THEN
+		RETURN 'the batch is larger than 64 MB';
+	ELSIF jsonb_typeof(batch) IS DISTINCT FROM 'object' THEN
 		RETURN 'the batch is no object';
 	ELSIF batch ->> 'from' IS DISTINCT FROM sender THEN
 		RETURN 'the batch is not from the node that the caller is';
@@ -1382,18 +1644,29 @@ BEGIN
 		RETURN 'the batch is for another node';
 	ELSIF coalesce(batch ->> 'epoch', '') !~ an_id OR coalesce(batch ->> 'seq', '') !~ '^[1-9][0-9]{0,17}$'
 		OR jsonb_typeof(batch -> 'position') IS DISTINCT FROM 'object'
+		OR pg_column_size(batch -> 'position') > 1024 * 1024
 		OR jsonb_typeof(batch -> 'rows') IS DISTINCT FROM 'array'
-		OR (batch ? 'sweep' AND jsonb_typeof(batch -> 'sweep') <> 'object')
+		OR (batch ? 'sweep' AND NOT coalesce(
+				jsonb_typeof(batch -> 'sweep') = 'object' AND batch -> 'sweep' ->> 'relation' ~ a_relation
+				AND coalesce(batch -> 'sweep' ->> 'after' ~ an_id, true) AND coalesce(batch -> 'sweep' ->> 'upto' ~ an_id, true), false))
 		OR (batch ? 'relations' AND jsonb_typeof(batch -> 'relations') <> 'array')
 		OR EXISTS (SELECT FROM jsonb_each(batch) k
 				   WHERE k.key IN ('episodes', 'identity_links', 'family_links', 'episode_links')
 						AND jsonb_typeof(k.value) <> 'array') THEN
 		RETURN 'the batch lacks epoch, seq, position or rows, or one of its parts has another form';
+	ELSIF jsonb_array_length(batch -> 'rows') > most_rows THEN
+		RETURN 'the batch has more than 100,000 rows';
+	END IF;
+	SELECT count(*) INTO bad
+		FROM unnest('{episodes,identity_links,family_links,episode_links}'::text[]) k, jsonb_array_elements(batch -> k) l
+		WHERE jsonb_typeof(l) <> 'object' OR jsonb_typeof(l -> 'owner') IS DISTINCT FROM 'string';
+	IF bad > 0 THEN
+		RETURN format('%s of its episodes and links lack an owner', bad);
 	END IF;
 	SELECT count(*) INTO bad FROM jsonb_array_elements(batch -> 'rows') e
 		WHERE NOT coalesce(
-			(e ->> 'relation' ~ '^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$'
-			 AND (spine.exchange_place(e ->> 'relation') < 6
+			(e ->> 'relation' ~ a_relation
+			 AND (spine.exchange_place(e ->> 'relation') < 7
 				  OR split_part(e ->> 'relation', '.', 1) !~ '^(spine|pg_.*|information_schema|public)$')
 			 AND CASE e ->> 'action'
 				 WHEN 'withdraw' THEN e ->> 'record_id' ~ an_id
@@ -1433,8 +1706,8 @@ BEGIN
 		LOOP
 			WITH taken AS (
 				DELETE FROM spine.waiting_row w
-				WHERE (w.relation, w.record_id) IN (
-					SELECT v.relation, v.record_id FROM spine.waiting_row v
+				WHERE (w.relation, w.record_id, w.node) IN (
+					SELECT v.relation, v.record_id, v.node FROM spine.waiting_row v
 					WHERE v.relation = part.relation AND v.node = part.node ORDER BY v.record_id LIMIT 1000)
 				RETURNING w.content)
 			SELECT jsonb_agg(t.content) AS contents, count(*) AS n INTO piece FROM taken t;
@@ -1474,7 +1747,7 @@ BEGIN
 					SELECT u.relation, u.record_id, o.node, u.owner, u.revision, SQLSTATE, SQLERRM, u.items
 					FROM spine.unknown_item u JOIN spine.node_organisation o ON o.organisation = u.owner
 					WHERE u.relation = part.relation AND u.record_id = piece.record_id
-					ON CONFLICT (relation, record_id) DO NOTHING;
+					ON CONFLICT (relation, record_id, node) DO NOTHING;
 			END;
 		END LOOP;
 		DELETE FROM spine.unknown_item u WHERE u.relation = part.relation AND u.items = '{}';
@@ -1591,7 +1864,7 @@ BEGIN
 		VALUES (connect_node.name, connect_node.conninfo, connect_node.role)
 		ON CONFLICT (name) DO UPDATE
 			SET conninfo = EXCLUDED.conninfo, role_name = coalesce(EXCLUDED.role_name, n.role_name),
-				state = 'active', connected_at = now();
+				state = 'active', behind = false, connected_at = now();
 	DELETE FROM spine.node_organisation o WHERE o.node = connect_node.name AND o.organisation <> ALL (codes);
 	INSERT INTO spine.node_organisation AS o (organisation, node)
 		SELECT c, connect_node.name FROM unnest(codes) c
@@ -1606,8 +1879,8 @@ BEGIN
 
 	INSERT INTO spine.link_received (node) VALUES (connect_node.name) ON CONFLICT DO NOTHING;
 	-- without an epoch the next contact begins one, with everything that the neighbour should have
-	INSERT INTO spine.link (node) VALUES (connect_node.name)
-		ON CONFLICT (node) DO UPDATE SET epoch = NULL, position = NULL, retry_at = NULL;
+	INSERT INTO spine.link (node, since) VALUES (connect_node.name, pg_current_xact_id())
+		ON CONFLICT (node) DO UPDATE SET epoch = NULL, position = NULL, retry_at = NULL, since = EXCLUDED.since;
 	PERFORM spine.ring_doorbell();
 END
 $$;
@@ -1642,6 +1915,45 @@ REVOKE EXECUTE ON FUNCTION spine.disconnect_node(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION spine.disconnect_node(text) TO spine_operator;
 COMMENT ON FUNCTION spine.disconnect_node(text) IS
 	'Ends a link at once: nothing more is sent, nothing more accepted. What was received stays. spine.connect_node connects it again.';
+
+CREATE FUNCTION spine.pause_link(node text) RETURNS void
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+BEGIN
+	PERFORM spine.require_operator();
+	UPDATE spine.link l SET paused = true WHERE l.node = pause_link.node;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'no neighbour "%"', pause_link.node
+			USING ERRCODE = 'undefined_object';
+	END IF;
+	PERFORM spine.ring_doorbell();
+END
+$$;
+ALTER FUNCTION spine.pause_link(text) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.pause_link(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION spine.pause_link(text) TO spine_operator;
+COMMENT ON FUNCTION spine.pause_link(text) IS
+	'Sends nothing more to a neighbour until spine.resume_link(): withdrawals and ends of agreements wait too. What it sends is taken. A batch that is on its way may still be applied there.';
+
+CREATE FUNCTION spine.resume_link(node text) RETURNS void
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+BEGIN
+	PERFORM spine.require_operator();
+	UPDATE spine.link l SET paused = false, retry_at = NULL WHERE l.node = resume_link.node;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'no neighbour "%"', resume_link.node
+			USING ERRCODE = 'undefined_object';
+	END IF;
+	PERFORM spine.ring_doorbell();
+END
+$$;
+ALTER FUNCTION spine.resume_link(text) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.resume_link(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION spine.resume_link(text) TO spine_operator;
+COMMENT ON FUNCTION spine.resume_link(text) IS 'Ends spine.pause_link(): what has waited is sent.';
 
 CREATE FUNCTION spine.is_conninfo(conninfo text) RETURNS boolean
 	LANGUAGE c STABLE STRICT PARALLEL SAFE

@@ -64,16 +64,8 @@ $fn$;
 COMMENT ON FUNCTION spine.require_patient(spine.nhs_number) IS 'The id of the person with this NHS number, known here or not; 22004 without one.';
 
 CREATE FUNCTION spine.own_owner(patients uuid[], organisations text[]) RETURNS text
-	LANGUAGE sql STABLE PARALLEL RESTRICTED
-	SET search_path = pg_catalog, pg_temp
-	SET plan_cache_mode = force_generic_plan
-	SET jit = off
-	AS $fn$
-	SELECT r.owner
-	  FROM spine.all_records r
-	 WHERE r.patient_id = ANY (patients) AND r.owner = ANY (organisations)
-	 GROUP BY r.owner ORDER BY max(r.received_at) DESC, r.owner LIMIT 1
-	$fn$;
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'spine_own_owner';
 COMMENT ON FUNCTION spine.own_owner(uuid[], text[]) IS
 	'That of the caller''s own organisations which has had a record of the person last; NULL where none has any.';
 

@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "access/transam.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
@@ -18,6 +19,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "storage/procarray.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -26,6 +28,7 @@
 #include "utils/rel.h"
 #include "utils/tuplestore.h"
 #include "utils/uuid.h"
+#include "utils/xid8.h"
 
 #include "compat.h"
 #include "exchange/doorbell.h"
@@ -45,7 +48,7 @@ static const char *const deliver_query =
 " CROSS JOIN LATERAL (SELECT pg_catalog.split_part(pg_catalog.split_part(t.token, '/', 1), ':', 2) AS purpose) p"
 " JOIN spine.node_organisation h ON h.organisation = pg_catalog.split_part(t.token, ':', 1)"
 "  AND p.purpose IN ('care', 'emergency')"
-" JOIN spine.node n ON n.name = h.node AND NOT n.is_self AND n.state <> 'ended'"
+" JOIN spine.node n ON n.name = h.node AND NOT n.is_self AND n.state <> 'ended' AND NOT n.behind"
 " JOIN spine.node_organisation o ON o.organisation = t.owner"
 " JOIN spine.node s ON s.name = o.node AND s.is_self"
 /* the clause under which it leaves: where only one can be meant, the person need not be looked at */
@@ -110,6 +113,7 @@ typedef struct DeliverTokens
 } DeliverTokens;
 
 PG_FUNCTION_INFO_V1(spine_deliver);
+PG_FUNCTION_INFO_V1(spine_all_ended);
 PG_FUNCTION_INFO_V1(spine_audience_names);
 PG_FUNCTION_INFO_V1(spine_audience_of);
 
@@ -135,7 +139,8 @@ deliver_find_columns(Relation rel, bool is_group, const char *table, DeliverColu
 		{"dissent", "dissent_id"},
 		{"relationship", "relationship_id"},
 		{"review_event", "event_id"},
-		{"access_notice", "notice_id"}
+		{"access_notice", "notice_id"},
+		{"audit_head", "head_id"}
 	};
 	const char *id = "record_id";
 
@@ -488,4 +493,21 @@ spine_audience_of(PG_FUNCTION_ARGS)
 		if (!token_nulls[i] && token_names(tokens[i], organisations, organisation_nulls, norganisations))
 			tokens[kept++] = tokens[i];
 	PG_RETURN_ARRAYTYPE_P(construct_array(tokens, kept, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/*
+ * spine.all_ended(xid8): has everybody ended who ran, or looked, before that
+ * transaction was over? Whoever has not may have an older picture of who the
+ * neighbours are, and leave a row out of the ledger.
+ */
+Datum
+spine_all_ended(PG_FUNCTION_ARGS)
+{
+	FullTransactionId xid = PG_GETARG_FULLTRANSACTIONID(0);
+	uint64		age = U64FromFullTransactionId(ReadNextFullTransactionId()) - U64FromFullTransactionId(xid);
+
+	/* nobody is this old */
+	if (age > MaxTransactionId / 2)
+		PG_RETURN_BOOL(true);
+	PG_RETURN_BOOL(TransactionIdPrecedes(XidFromFullTransactionId(xid), GetOldestTransactionIdConsideredRunning()));
 }

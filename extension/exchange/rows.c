@@ -69,8 +69,11 @@ typedef struct KeptPlan
 
 static HTAB *kept_plans = NULL;
 
+extern Datum spine_audience_of(PG_FUNCTION_ARGS);
+
 PG_FUNCTION_INFO_V1(spine_sent_row);
 PG_FUNCTION_INFO_V1(spine_unknown_items);
+PG_FUNCTION_INFO_V1(spine_batch_parts);
 PG_FUNCTION_INFO_V1(spine_kept_row);
 PG_FUNCTION_INFO_V1(spine_kept_count);
 
@@ -452,4 +455,182 @@ spine_kept_count(PG_FUNCTION_ARGS)
 	touched = (int64) SPI_processed;
 	SPI_finish();
 	PG_RETURN_INT64(touched);
+}
+
+/* The rows of a batch of one relation that have one action. */
+typedef struct BatchPart
+{
+	struct BatchPart *next;
+	JsonbValue	relation;
+	bool		put;
+	JsonbParseState *contents;
+	ArrayBuildState *ids;
+} BatchPart;
+
+static JsonbValue *
+batch_member(JsonbContainer *object, const char *name, enum jbvType type, JsonbValue *value)
+{
+	if (getKeyJsonValueFromContainer(object, name, strlen(name), value) == NULL || value->type != type)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a row of the batch has no \"%s\"", name)));
+	return value;
+}
+
+static Datum
+batch_string(JsonbValue *value, MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Datum		string = PointerGetDatum(cstring_to_text_with_len(value->val.string.val, value->val.string.len));
+
+	MemoryContextSwitchTo(old);
+	return string;
+}
+
+/* The row with the tokens of its audience that are ours, put into the part's contents. */
+static void
+batch_put(BatchPart *part, JsonbValue *row, Datum own, MemoryContext scratch)
+{
+	JsonbIterator *keys = JsonbIteratorInit(row->val.binary.data);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	bool		is_audience = false;
+
+	while ((token = JsonbIteratorNext(&keys, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			is_audience = value.val.string.len == strlen("audience") && memcmp(value.val.string.val, "audience", value.val.string.len) == 0;
+		if (token != WJB_VALUE || !is_audience)
+		{
+			(void) pushJsonbValue(&part->contents, token, token == WJB_KEY || token == WJB_VALUE ? &value : NULL);
+			continue;
+		}
+
+		/* the sender says who may see it here, and of nobody else */
+		{
+			MemoryContext old = MemoryContextSwitchTo(scratch);
+			ArrayBuildState *said = initArrayResult(TEXTOID, scratch, false);
+			JsonbIterator *elements;
+			JsonbValue	element;
+			Datum	   *tokens;
+			int			ntokens;
+			Datum		kept;
+
+			if (value.type != jbvBinary || !JsonContainerIsArray(value.val.binary.data))
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("the audience of a row of the batch is no array")));
+			elements = JsonbIteratorInit(value.val.binary.data);
+			while ((token = JsonbIteratorNext(&elements, &element, true)) != WJB_DONE)
+				if (token == WJB_ELEM && element.type == jbvString)
+					(void) accumArrayResult(said, batch_string(&element, scratch), false, TEXTOID, scratch);
+			kept = DirectFunctionCall2(spine_audience_of, makeArrayResult(said, scratch), own);
+			deconstruct_array(DatumGetArrayTypeP(kept), TEXTOID, -1, false, TYPALIGN_INT, &tokens, NULL, &ntokens);
+			MemoryContextSwitchTo(old);
+
+			(void) pushJsonbValue(&part->contents, WJB_BEGIN_ARRAY, NULL);
+			for (int i = 0; i < ntokens; i++)
+			{
+				text	   *kept_token = DatumGetTextPP(tokens[i]);
+
+				element.type = jbvString;
+				element.val.string.len = VARSIZE_ANY_EXHDR(kept_token);
+				element.val.string.val = pnstrdup(VARDATA_ANY(kept_token), element.val.string.len);
+				(void) pushJsonbValue(&part->contents, WJB_ELEM, &element);
+			}
+			(void) pushJsonbValue(&part->contents, WJB_END_ARRAY, NULL);
+			MemoryContextReset(scratch);
+		}
+	}
+}
+
+/*
+ * spine.batch_parts(rows jsonb, own text[]): the rows of a batch by relation and action, each with
+ * the tokens alone of its audience that are of these addressees.
+ */
+Datum
+spine_batch_parts(PG_FUNCTION_ARGS)
+{
+	Jsonb	   *batch_rows = PG_GETARG_JSONB_P(0);
+	Datum		own = PG_GETARG_DATUM(1);
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	MemoryContext scratch;
+	BatchPart  *parts = NULL;
+	JsonbIterator *rows;
+	JsonbIteratorToken token;
+	JsonbValue	element;
+
+	InitMaterializedSRF(fcinfo, 0);
+	scratch = AllocSetContextCreate(CurrentMemoryContext, "spine batch row", ALLOCSET_SMALL_SIZES);
+	if (!JB_ROOT_IS_ARRAY(batch_rows))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the rows of a batch are an array")));
+
+	rows = JsonbIteratorInit(&batch_rows->root);
+	while ((token = JsonbIteratorNext(&rows, &element, true)) != WJB_DONE)
+	{
+		JsonbContainer *object;
+		JsonbValue	relation;
+		JsonbValue	action;
+		JsonbValue	value;
+		BatchPart  *part;
+		bool		put;
+
+		if (token != WJB_ELEM)
+			continue;
+		if (element.type != jbvBinary || !JsonContainerIsObject(element.val.binary.data))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("a row of the batch is no object")));
+		object = element.val.binary.data;
+		(void) batch_member(object, "relation", jbvString, &relation);
+		(void) batch_member(object, "action", jbvString, &action);
+		put = action.val.string.len == 3 && memcmp(action.val.string.val, "put", 3) == 0;
+
+		for (part = parts; part; part = part->next)
+			if (part->put == put && part->relation.val.string.len == relation.val.string.len &&
+				memcmp(part->relation.val.string.val, relation.val.string.val, relation.val.string.len) == 0)
+				break;
+		if (part == NULL)
+		{
+			part = palloc0(sizeof(BatchPart));
+			part->relation = relation;
+			part->put = put;
+			part->next = parts;
+			parts = part;
+			if (put)
+				(void) pushJsonbValue(&part->contents, WJB_BEGIN_ARRAY, NULL);
+		}
+		if (put)
+		{
+			(void) batch_member(object, "row", jbvBinary, &value);
+			if (!JsonContainerIsObject(value.val.binary.data))
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("a row of the batch has no columns")));
+			batch_put(part, &value, own, scratch);
+		}
+		else
+		{
+			(void) batch_member(object, "record_id", jbvString, &value);
+			part->ids = accumArrayResult(part->ids,
+										 DirectFunctionCall1(uuid_in, CStringGetDatum(pnstrdup(value.val.string.val, value.val.string.len))),
+										 false, UUIDOID, CurrentMemoryContext);
+		}
+	}
+
+	for (BatchPart *part = parts; part; part = part->next)
+	{
+		Datum		values[4];
+		bool		nulls[4] = {false, false, part->put, !part->put};
+
+		values[0] = batch_string(&part->relation, CurrentMemoryContext);
+		values[1] = CStringGetTextDatum(part->put ? "put" : "withdraw");
+		values[2] = part->put ? (Datum) 0 : makeArrayResult(part->ids, CurrentMemoryContext);
+		values[3] = part->put ? JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&part->contents, WJB_END_ARRAY, NULL))) : (Datum) 0;
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	MemoryContextDelete(scratch);
+	return (Datum) 0;
 }

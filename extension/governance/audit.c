@@ -21,6 +21,7 @@
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
+#include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -105,6 +106,7 @@ static shmem_startup_hook_type previous_startup_hook = NULL;
 
 PG_FUNCTION_INFO_V1(spine_audit_access);
 PG_FUNCTION_INFO_V1(spine_stated_user);
+PG_FUNCTION_INFO_V1(spine_audit_queue);
 
 
 /* ---------------------------------------------------------------- shared memory */
@@ -597,6 +599,30 @@ spine_audit_most(void)
 	return audit->nslots;
 }
 
+/* spine.audit_queue(): entries of this database on their way, of how many that may be */
+Datum
+spine_audit_queue(PG_FUNCTION_ARGS)
+{
+	TupleDesc	desc;
+	Datum		values[2] = {Int32GetDatum(0), Int32GetDatum(0)};
+	bool		nulls[2] = {false, false};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	if (audit != NULL)
+	{
+		int			index;
+
+		LWLockAcquire(audit->lock, LW_SHARED);
+		index = audit_find_database(MyDatabaseId, false);
+		if (index >= 0)
+			values[0] = Int32GetDatum(audit->databases[index].used);
+		values[1] = Int32GetDatum(audit->nslots);
+		LWLockRelease(audit->lock);
+	}
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
+}
+
 /* How many entries of this database are ready. */
 int
 spine_audit_ready(void)
@@ -849,25 +875,13 @@ array_names(ArrayType *array, const char *name)
 	return false;
 }
 
-/*
- * spine.audit_access(organisation, duty, patient_id, purpose, reason, owners, how, basis,
- * emergency_until, emergency_relationship) returns the number of the entry, committed.
- */
-Datum
-spine_audit_access(PG_FUNCTION_ARGS)
+int64
+spine_audit_opening(const char *organisation, const char *duty, const pg_uuid_t *patient, const char *purpose, text *reason,
+					ArrayType *owners, ArrayType *how, ArrayType *basis, const pg_uuid_t *relationship, TimestampTz until)
 {
-	static const char *const names[] = {"organisation", "duty", "patient_id", "purpose", "reason", "owners", "how", "basis"};
 	Oid			role = GetOuterUserId();
 	const char *user = spine_audit_stated_user();
 	SpineAuditEntry *entry;
-	text	   *reason;
-	ArrayType  *how;
-
-	for (int i = 0; i < lengthof(names); i++)
-		if (PG_ARGISNULL(i))
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("%s must be given", names[i])));
 
 	/* whoever serves many people says for whom */
 	if (user == NULL && !superuser_arg(role) &&
@@ -877,38 +891,56 @@ spine_audit_access(PG_FUNCTION_ARGS)
 				 errmsg("state the person in spine.user"),
 				 errdetail("This role may act for several people."),
 				 errhint("Use SELECT set_config('spine.user', ..., true).")));
-
-	reason = PG_GETARG_TEXT_P(4);
 	if (pg_mbstrlen_with_len(VARDATA(reason), VARSIZE(reason) - VARHDRSZ) > SPINE_AUDIT_REASON_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
 				 errmsg("the reason is longer than %d characters", SPINE_AUDIT_REASON_MAX)));
 
-	how = PG_GETARG_ARRAYTYPE_P(6);
 	entry = palloc(sizeof(SpineAuditEntry));
 	spine_audit_begin(entry, array_names(how, "emergency") ? SPINE_AUDIT_EMERGENCY : SPINE_AUDIT_OPENING,
 					  GetUserNameFromId(role, false));
 	entry->has_patient = true;
-	entry->patient = *PG_GETARG_UUID_P(2);
-	if (!PG_ARGISNULL(9))
+	entry->patient = *patient;
+	if (relationship != NULL)
 	{
-		if (PG_ARGISNULL(8))
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("emergency_until must be given")));
 		entry->has_relationship = true;
-		entry->relationship = *PG_GETARG_UUID_P(9);
-		entry->until = PG_GETARG_TIMESTAMPTZ(8);
+		entry->relationship = *relationship;
+		entry->until = until;
 	}
 	if (!spine_audit_put_string(entry, SPINE_AUDIT_USER, user))
 		elog(ERROR, "spine.user is too long");
-	put_or_fail(entry, SPINE_AUDIT_ORGANISATION, PG_GETARG_TEXT_P(0), "the organisation");
-	put_or_fail(entry, SPINE_AUDIT_DUTY, PG_GETARG_TEXT_P(1), "the duty");
-	put_or_fail(entry, SPINE_AUDIT_PURPOSE, PG_GETARG_TEXT_P(3), "the purpose");
+	put_or_fail(entry, SPINE_AUDIT_ORGANISATION, cstring_to_text(organisation), "the organisation");
+	put_or_fail(entry, SPINE_AUDIT_DUTY, cstring_to_text(duty), "the duty");
+	put_or_fail(entry, SPINE_AUDIT_PURPOSE, cstring_to_text(purpose), "the purpose");
 	put_or_fail(entry, SPINE_AUDIT_REASON, reason, "the reason");
 	put_or_fail(entry, SPINE_AUDIT_HOW, how, "how it was opened");
-	put_or_fail(entry, SPINE_AUDIT_OWNERS, PG_GETARG_ARRAYTYPE_P(5), "the list of owners");
-	put_basis(entry, PG_GETARG_ARRAYTYPE_P(7));
+	put_or_fail(entry, SPINE_AUDIT_OWNERS, owners, "the list of owners");
+	put_basis(entry, basis);
+	return spine_audit_write(entry, false);
+}
 
-	PG_RETURN_INT64(spine_audit_write(entry, false));
+/*
+ * spine.audit_access(organisation, duty, patient_id, purpose, reason, owners, how, basis,
+ * emergency_until, emergency_relationship) returns the number of the entry, committed.
+ */
+Datum
+spine_audit_access(PG_FUNCTION_ARGS)
+{
+	static const char *const names[] = {"organisation", "duty", "patient_id", "purpose", "reason", "owners", "how", "basis"};
+	bool		has_relationship = !PG_ARGISNULL(9);
+
+	for (int i = 0; i < lengthof(names); i++)
+		if (PG_ARGISNULL(i))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("%s must be given", names[i])));
+	if (has_relationship && PG_ARGISNULL(8))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("emergency_until must be given")));
+	PG_RETURN_INT64(spine_audit_opening(text_to_cstring(PG_GETARG_TEXT_PP(0)), text_to_cstring(PG_GETARG_TEXT_PP(1)),
+										PG_GETARG_UUID_P(2), text_to_cstring(PG_GETARG_TEXT_PP(3)), PG_GETARG_TEXT_P(4),
+										PG_GETARG_ARRAYTYPE_P(5), PG_GETARG_ARRAYTYPE_P(6), PG_GETARG_ARRAYTYPE_P(7),
+										has_relationship ? PG_GETARG_UUID_P(9) : NULL,
+										has_relationship ? PG_GETARG_TIMESTAMPTZ(8) : 0));
 }

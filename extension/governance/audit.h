@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
+#include "utils/array.h"
 #include "utils/uuid.h"
 
 #define SPINE_AUDIT_REASON_MAX	1000	/* characters of a reason */
@@ -84,6 +85,14 @@ extern bool spine_audit_put_strings(SpineAuditEntry *entry, SpineAuditField fiel
  * done already has to be written even if nobody waits for it any longer.
  */
 extern int64 spine_audit_write(const SpineAuditEntry *entry, bool done_already);
+
+/*
+ * An opening of a patient's record, with the relationship that it makes until then (NULL: none); the
+ * basis is cut where there is more than fits. Raises what spine.audit_access() does.
+ */
+extern int64 spine_audit_opening(const char *organisation, const char *duty, const pg_uuid_t *patient, const char *purpose,
+								 text *reason, ArrayType *owners, ArrayType *how, ArrayType *basis,
+								 const pg_uuid_t *relationship, TimestampTz until);
 
 /* For a transaction that is being rolled back: leaves the entry to the auditor. Raises nothing. */
 extern bool spine_audit_leave_entry(const SpineAuditEntry *entry);

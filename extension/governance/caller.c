@@ -50,6 +50,7 @@ static const char *const watched_names[] = {
 
 static Oid	watched[N_WATCHED];
 static uint64 stamp = 1;
+static uint64 definitions_stamp = 1;
 static bool callbacks_registered = false;
 
 static MemoryContext cache_context = NULL;
@@ -73,6 +74,7 @@ relation_changed(Datum arg, Oid relid)
 	if (relid == InvalidOid)
 	{
 		stamp++;
+		definitions_stamp++;
 		return;
 	}
 	for (int i = 0; i < N_WATCHED; i++)
@@ -80,6 +82,8 @@ relation_changed(Datum arg, Oid relid)
 		if (watched[i] == relid)
 		{
 			stamp++;
+			if (strcmp(watched_names[i], "dataset") == 0)
+				definitions_stamp++;
 			return;
 		}
 	}
@@ -108,6 +112,13 @@ spine_governance_stamp(void)
 	 */
 	AcceptInvalidationMessages();
 	return stamp;
+}
+
+uint64
+spine_definitions_stamp(void)
+{
+	(void) spine_governance_stamp();
+	return definitions_stamp;
 }
 
 bool

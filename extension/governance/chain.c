@@ -61,6 +61,7 @@ static const struct
 };
 
 PG_FUNCTION_INFO_V1(spine_verify_access_log);
+PG_FUNCTION_INFO_V1(spine_verify_piece);
 
 TupleDesc
 spine_chain_tupdesc(void)
@@ -221,22 +222,32 @@ entry_fault(const Datum *values, const bool *nulls, int64 expected, uint8 *previ
 	return NULL;
 }
 
-/* Goes along the chain to the first fault; *at is the entry concerned. */
+/*
+ * Goes along the chain from the entry after *at, whose hash is previous, over at most
+ * so many entries (0: to its end), to the first fault. *at becomes the entry concerned,
+ * or the last that is sound, and previous its hash.
+ */
 static char *
-chain_fault(int64 *at, MemoryContext result)
+chain_fault(int64 *at, uint8 *previous, int64 most, MemoryContext result)
 {
-	uint8		previous[SPINE_CHAIN_BYTES] = {0};
-	int64		expected = 1;
+	int64		expected = *at + 1;
+	Oid			types[1] = {INT8OID};
+	Datum		from = Int64GetDatum(*at);
 	char	   *fault = NULL;
 	Portal		portal;
 	MemoryContext row;
 
 	/* the values of a row go with it */
 	row = AllocSetContextCreate(CurrentMemoryContext, "spine chain row", ALLOCSET_DEFAULT_SIZES);
-	portal = SPI_cursor_open_with_args(NULL, "SELECT " SPINE_LOG_COLUMN_LIST " FROM spine.access_log ORDER BY access_id",
-									   0, NULL, NULL, NULL, true, 0);
+	/* from the beginning whatever there is, a number below the first too */
+	portal = SPI_cursor_open_with_args(NULL, *at == 0 ?
+									   "SELECT " SPINE_LOG_COLUMN_LIST " FROM spine.access_log ORDER BY access_id" :
+									   "SELECT " SPINE_LOG_COLUMN_LIST " FROM spine.access_log WHERE access_id > $1 ORDER BY access_id",
+									   *at == 0 ? 0 : 1, types, &from, NULL, true, 0);
 	for (;;)
 	{
+		if (most > 0 && expected - DatumGetInt64(from) > most)
+			break;
 		SPI_cursor_fetch(portal, true, CHAIN_FETCH);
 		if (SPI_processed == 0)
 			break;
@@ -249,11 +260,9 @@ chain_fault(int64 *at, MemoryContext result)
 			heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, values, nulls);
 			fault = entry_fault(values, nulls, expected, previous);
 			MemoryContextSwitchTo(caller);
+			*at = expected;
 			if (fault != NULL)
-			{
-				*at = expected;
 				fault = MemoryContextStrdup(result, fault);
-			}
 			expected++;
 			MemoryContextReset(row);
 		}
@@ -274,7 +283,8 @@ spine_verify_access_log(PG_FUNCTION_ARGS)
 	const SpineCaller *caller = spine_caller_get();
 	MemoryContext result = CurrentMemoryContext;
 	bool		allowed = superuser_arg(GetOuterUserId());
-	int64		at;
+	uint8		previous[SPINE_CHAIN_BYTES] = {0};
+	int64		at = 0;
 	char	   *fault;
 
 	for (int i = 0; i < caller->nmemberships; i++)
@@ -288,7 +298,7 @@ spine_verify_access_log(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	fault = chain_fault(&at, result);
+	fault = chain_fault(&at, previous, 0, result);
 	SPI_finish();
 
 	if (fault != NULL)
@@ -299,4 +309,50 @@ spine_verify_access_log(PG_FUNCTION_ARGS)
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;
+}
+
+/*
+ * spine.verify_piece(after bigint, hash bytea, most bigint, OUT access_id bigint, OUT hash bytea, OUT fault text):
+ * a piece of the chain behind an entry that was verified before.
+ */
+Datum
+spine_verify_piece(PG_FUNCTION_ARGS)
+{
+	MemoryContext result = CurrentMemoryContext;
+	int64		at = PG_GETARG_INT64(0);
+	bytea	   *from = PG_GETARG_BYTEA_PP(1);
+	uint8		previous[SPINE_CHAIN_BYTES] = {0};
+	TupleDesc	desc;
+	Datum		values[3];
+	bool		nulls[3] = {false, false, true};
+	char	   *fault;
+	bytea	   *hash;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	if (at > 0)
+	{
+		if (VARSIZE_ANY_EXHDR(from) != SPINE_CHAIN_BYTES)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("a hash of the chain has %d bytes", SPINE_CHAIN_BYTES)));
+		memcpy(previous, VARDATA_ANY(from), SPINE_CHAIN_BYTES);
+	}
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	fault = chain_fault(&at, previous, PG_GETARG_INT64(2), result);
+	SPI_finish();
+
+	hash = palloc(VARHDRSZ + SPINE_CHAIN_BYTES);
+	SET_VARSIZE(hash, VARHDRSZ + SPINE_CHAIN_BYTES);
+	memcpy(VARDATA(hash), previous, SPINE_CHAIN_BYTES);
+	values[0] = Int64GetDatum(at);
+	values[1] = PointerGetDatum(hash);
+	if (fault != NULL)
+	{
+		values[2] = CStringGetTextDatum(fault);
+		nulls[2] = false;
+	}
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
 }

@@ -74,9 +74,6 @@ static ExecutorFinish_hook_type previous_finish = NULL;
 static ExecutorEnd_hook_type previous_end = NULL;
 static ProcessUtility_hook_type previous_utility = NULL;
 
-PG_FUNCTION_INFO_V1(spine_rows_shown_so_far);
-PG_FUNCTION_INFO_V1(spine_rows_shown_as);
-
 
 /* ---------------------------------------------------------------- the statement's text */
 
@@ -658,29 +655,4 @@ spine_export_start(void)
 	ExecutorEnd_hook = export_end;
 	previous_utility = ProcessUtility_hook;
 	ProcessUtility_hook = export_utility;
-}
-
-
-/* ---------------------------------------------------------------- for SQL */
-
-/* spine.rows_shown() returns bigint: a mark for what follows */
-Datum
-spine_rows_shown_so_far(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_INT64((int64) spine_rows_shown);
-}
-
-/*
- * spine.rows_shown_as(mark bigint, rows integer): of what was shown since the mark, so
- * many rows count: none of a look that nobody sees, one of a whole person's record.
- */
-Datum
-spine_rows_shown_as(PG_FUNCTION_ARGS)
-{
-	uint64		mark = (uint64) PG_GETARG_INT64(0);
-	uint64		rows = (uint64) Max(PG_GETARG_INT32(1), 0);
-
-	if (mark <= spine_rows_shown)
-		spine_rows_shown = Min(spine_rows_shown, mark + rows);
-	PG_RETURN_VOID();
 }

@@ -17,6 +17,9 @@
  */
 extern uint64 spine_governance_stamp(void);
 
+/* Likewise, of the data sets that are published alone. */
+extern uint64 spine_definitions_stamp(void);
+
 /* Does this database have a store? */
 extern bool spine_governance_has_store(void);
 

@@ -8,17 +8,23 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/transam.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "parser/parse_coerce.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/json.h"
 #include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/numeric.h"
 #include "utils/typcache.h"
 
 #include "compat.h"
+#include "items.h"
 
 /* what one call site knows of the table, kept for the query */
 typedef struct Columns
@@ -28,12 +34,133 @@ typedef struct Columns
 	int			n;
 	TupleDesc	desc;
 	bool	   *left_out;
-	FmgrInfo   *to_jsonb;		/* knows the column's type; of text not filled */
+	SpineJsonColumn *json;
 	Datum	   *values;
 	bool	   *nulls;
 } Columns;
 
 PG_FUNCTION_INFO_V1(spine_record_items);
+
+
+/* ---------------------------------------------------------------- values */
+
+/* Does to_jsonb() make a string of what this type puts out? So it does of types that are not built in. */
+static bool
+is_put_out(Oid type)
+{
+	Oid			cast_function;
+
+	return type >= FirstNormalObjectId && get_typtype(type) == TYPTYPE_BASE && !OidIsValid(get_element_type(type)) &&
+		find_coercion_pathway(JSONOID, type, COERCION_EXPLICIT, &cast_function) != COERCION_PATH_FUNC;
+}
+
+void
+spine_json_column(SpineJsonColumn *column, Oid type, int32 typmod, Oid collation, MemoryContext context)
+{
+	Oid			function;
+	bool		is_varlena;
+	MemoryContext old;
+
+	memset(column, 0, sizeof(SpineJsonColumn));
+	column->type = type;
+	switch (type)
+	{
+		case TEXTOID:
+		case BOOLOID:
+		case INT4OID:
+		case INT8OID:
+		case DATEOID:
+		case TIMESTAMPTZOID:
+		case UUIDOID:
+			return;
+	}
+	column->by_output = is_put_out(type);
+	if (column->by_output)
+	{
+		getTypeOutputInfo(type, &function, &is_varlena);
+		fmgr_info_cxt(function, &column->function, context);
+		return;
+	}
+	old = MemoryContextSwitchTo(context);
+	fmgr_info_cxt(F_TO_JSONB, &column->function, context);
+	fmgr_info_set_expr((Node *) makeFuncExpr(F_TO_JSONB, JSONBOID, list_make1(makeNullConst(type, typmod, collation)),
+											 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL),
+					   &column->function);
+	MemoryContextSwitchTo(old);
+}
+
+void
+spine_json_push_key(JsonbParseState **state, const char *key, int length)
+{
+	spine_json_push_string(state, WJB_KEY, key, length);
+}
+
+void
+spine_json_push_string(JsonbParseState **state, JsonbIteratorToken token, const char *string, int length)
+{
+	JsonbValue	value;
+
+	value.type = jbvString;
+	value.val.string.val = unconstify(char *, string);
+	value.val.string.len = length;
+	(void) pushJsonbValue(state, token, &value);
+}
+
+void
+spine_json_push(JsonbParseState **state, SpineJsonColumn *column, Datum datum)
+{
+	JsonbValue	value;
+	char	   *string;
+	Jsonb	   *made;
+
+	switch (column->type)
+	{
+		case TEXTOID:
+			{
+				text	   *said = DatumGetTextPP(datum);
+
+				spine_json_push_string(state, WJB_VALUE, VARDATA_ANY(said), VARSIZE_ANY_EXHDR(said));
+				return;
+			}
+		case BOOLOID:
+			value.type = jbvBool;
+			value.val.boolean = DatumGetBool(datum);
+			break;
+		case INT4OID:
+		case INT8OID:
+			value.type = jbvNumeric;
+			value.val.numeric = int64_to_numeric(column->type == INT4OID ? DatumGetInt32(datum) : DatumGetInt64(datum));
+			break;
+		case DATEOID:
+		case TIMESTAMPTZOID:
+			string = JsonEncodeDateTime(NULL, datum, column->type, NULL);
+			spine_json_push_string(state, WJB_VALUE, string, (int) strlen(string));
+			return;
+		case UUIDOID:
+			string = DatumGetCString(DirectFunctionCall1(uuid_out, datum));
+			spine_json_push_string(state, WJB_VALUE, string, (int) strlen(string));
+			return;
+		default:
+			if (column->by_output)
+			{
+				string = OutputFunctionCall(&column->function, datum);
+				spine_json_push_string(state, WJB_VALUE, string, (int) strlen(string));
+				return;
+			}
+			made = DatumGetJsonbP(FunctionCall1(&column->function, datum));
+			if (!JB_ROOT_IS_SCALAR(made) || !JsonbExtractScalar(&made->root, &value))
+			{
+				value.type = jbvBinary;
+				value.val.binary.data = &made->root;
+				value.val.binary.len = VARSIZE(made) - VARHDRSZ;
+			}
+			break;
+	}
+	(void) pushJsonbValue(state, WJB_VALUE, &value);
+}
+
+
+/* ---------------------------------------------------------------- a row */
 
 static bool
 array_names(ArrayType *names, const char *name)
@@ -66,7 +193,7 @@ columns_make(Oid type, int32 typmod, ArrayType *hidden, MemoryContext context)
 	columns->desc = lookup_rowtype_tupdesc_copy(type, typmod);
 	columns->n = columns->desc->natts;
 	columns->left_out = palloc0(sizeof(bool) * columns->n);
-	columns->to_jsonb = palloc0(sizeof(FmgrInfo) * columns->n);
+	columns->json = palloc0(sizeof(SpineJsonColumn) * columns->n);
 	columns->values = palloc(sizeof(Datum) * columns->n);
 	columns->nulls = palloc(sizeof(bool) * columns->n);
 	for (int i = 0; i < columns->n; i++)
@@ -74,13 +201,8 @@ columns_make(Oid type, int32 typmod, ArrayType *hidden, MemoryContext context)
 		Form_pg_attribute column = TupleDescAttr(columns->desc, i);
 
 		columns->left_out[i] = column->attisdropped || array_names(hidden, NameStr(column->attname));
-		if (columns->left_out[i] || column->atttypid == TEXTOID)
-			continue;
-		fmgr_info_cxt(F_TO_JSONB, &columns->to_jsonb[i], context);
-		fmgr_info_set_expr((Node *) makeFuncExpr(F_TO_JSONB, JSONBOID,
-												 list_make1(makeNullConst(column->atttypid, column->atttypmod, column->attcollation)),
-												 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL),
-						   &columns->to_jsonb[i]);
+		if (!columns->left_out[i])
+			spine_json_column(&columns->json[i], column->atttypid, column->atttypmod, column->attcollation, context);
 	}
 	MemoryContextSwitchTo(old);
 	return columns;
@@ -118,33 +240,11 @@ spine_record_items(PG_FUNCTION_ARGS)
 	for (int i = 0; i < columns->n; i++)
 	{
 		Form_pg_attribute column = TupleDescAttr(columns->desc, i);
-		JsonbValue	value;
 
 		if (columns->nulls[i] || columns->left_out[i] || (!whole && array_names(withheld, NameStr(column->attname))))
 			continue;
-		value.type = jbvString;
-		value.val.string.val = NameStr(column->attname);
-		value.val.string.len = (int) strlen(NameStr(column->attname));
-		(void) pushJsonbValue(&state, WJB_KEY, &value);
-		if (column->atttypid == TEXTOID)
-		{
-			text	   *said = DatumGetTextPP(columns->values[i]);
-
-			value.val.string.val = VARDATA_ANY(said);
-			value.val.string.len = VARSIZE_ANY_EXHDR(said);
-		}
-		else
-		{
-			Jsonb	   *made = DatumGetJsonbP(FunctionCall1(&columns->to_jsonb[i], columns->values[i]));
-
-			if (!JB_ROOT_IS_SCALAR(made) || !JsonbExtractScalar(&made->root, &value))
-			{
-				value.type = jbvBinary;
-				value.val.binary.data = &made->root;
-				value.val.binary.len = VARSIZE(made) - VARHDRSZ;
-			}
-		}
-		(void) pushJsonbValue(&state, WJB_VALUE, &value);
+		spine_json_push_key(&state, NameStr(column->attname), (int) strlen(NameStr(column->attname)));
+		spine_json_push(&state, &columns->json[i], columns->values[i]);
 	}
 	object = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	PG_RETURN_JSONB_P(JsonbValueToJsonb(object));

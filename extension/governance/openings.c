@@ -28,12 +28,14 @@
 #include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
 #include "compat.h"
 #include "governance.h"
 #include "caller.h"
+#include "groups.h"
 #include "guc.h"
 #include "openings.h"
 #include "utility.h"
@@ -51,7 +53,6 @@ static bool callbacks_registered = false;
 static ExecutorRun_hook_type previous_run = NULL;
 
 PG_FUNCTION_INFO_V1(spine_opening_add);
-PG_FUNCTION_INFO_V1(spine_opening_undo);
 PG_FUNCTION_INFO_V1(spine_opening_close);
 PG_FUNCTION_INFO_V1(spine_my_opened_patients);
 
@@ -181,45 +182,24 @@ openings_init(void)
 	}
 }
 
-static void
-copy_code(char *to, const text *from, const char *what)
-{
-	if (VARSIZE_ANY_EXHDR(from) >= SPINE_CODE_LEN)
-		ereport(ERROR,
-				(errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
-				 errmsg("%s is too long", what)));
-	text_to_cstring_buffer(from, to, SPINE_CODE_LEN);
-}
-
 /*
- * spine.opening_add(patients uuid[], organisation text, purpose text, for_transaction
- * boolean, until timestamptz) returns the time until which they are open: until
- * then, or, where that is NULL, for spine.open_minutes. Only what opens may call it: nothing is decided here.
+ * Opens the patients to the caller, until then or, where that is 0, for spine.open_minutes. Only
+ * what opens may call it: nothing is decided here.
  */
-Datum
-spine_opening_add(PG_FUNCTION_ARGS)
+TimestampTz
+spine_openings_add(ArrayType *patients, const char *organisation, const char *purpose, bool for_transaction, TimestampTz until)
 {
-	ArrayType  *patients;
-	bool		for_transaction;
-	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-													(int64) spine_open_minutes * 60 * 1000);
 	Oid			role = GetOuterUserId();
 	Datum	   *ids;
 	bool	   *nulls;
 	int			n;
-	char		organisation[SPINE_CODE_LEN];
-	char		purpose[SPINE_CODE_LEN];
 
-	/* the time alone may be NULL */
-	for (int i = 0; i < 4; i++)
-		if (PG_ARGISNULL(i))
-			PG_RETURN_NULL();
-	patients = PG_GETARG_ARRAYTYPE_P(0);
-	for_transaction = PG_GETARG_BOOL(3);
-	if (!PG_ARGISNULL(4))
-		until = PG_GETARG_TIMESTAMPTZ(4);
-	copy_code(organisation, PG_GETARG_TEXT_PP(1), "organisation");
-	copy_code(purpose, PG_GETARG_TEXT_PP(2), "purpose");
+	if (until == 0)
+		until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) spine_open_minutes * 60 * 1000);
+	if (strlen(organisation) >= SPINE_CODE_LEN || strlen(purpose) >= SPINE_CODE_LEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
+				 errmsg("%s is too long", strlen(purpose) >= SPINE_CODE_LEN ? "purpose" : "organisation")));
 	deconstruct_array(patients, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &ids, &nulls, &n);
 
 	/* what is planned may rest on nothing being open: see own_plan.c */
@@ -275,12 +255,12 @@ spine_opening_add(PG_FUNCTION_ARGS)
 		/* now, not when a row is found: how long it takes shall not tell whether there is one */
 		spine_opening_facts(opened);
 	}
-	PG_RETURN_TIMESTAMPTZ(until);
+	return until;
 }
 
-/* spine.opening_undo(): takes back what the last opening_add did. */
-Datum
-spine_opening_undo(PG_FUNCTION_ARGS)
+/* Takes back what the last spine_openings_add() did. */
+void
+spine_openings_undo(void)
 {
 	dlist_mutable_iter iter;
 
@@ -291,7 +271,22 @@ spine_opening_undo(PG_FUNCTION_ARGS)
 		if (opening->act == acts)
 			opening_drop(opening);
 	}
-	PG_RETURN_VOID();
+}
+
+/*
+ * spine.opening_add(patients uuid[], organisation text, purpose text, for_transaction
+ * boolean, until timestamptz) returns the time until which they are open.
+ */
+Datum
+spine_opening_add(PG_FUNCTION_ARGS)
+{
+	/* the time alone may be NULL */
+	for (int i = 0; i < 4; i++)
+		if (PG_ARGISNULL(i))
+			PG_RETURN_NULL();
+	PG_RETURN_TIMESTAMPTZ(spine_openings_add(PG_GETARG_ARRAYTYPE_P(0),
+											 text_to_cstring(PG_GETARG_TEXT_PP(1)), text_to_cstring(PG_GETARG_TEXT_PP(2)),
+											 PG_GETARG_BOOL(3), PG_ARGISNULL(4) ? 0 : PG_GETARG_TIMESTAMPTZ(4)));
 }
 
 /*
@@ -389,28 +384,32 @@ spine_opening_find(const pg_uuid_t *patient)
 	return hash_search(opened_patients, patient, HASH_FIND, NULL);
 }
 
-/*
- * What is known of the person as it is committed now: against whom she dissents, who
- * is her mother. Looked up again when any dissent has changed, and after a while: ids
- * that are one person's are linked and parted too often to be watched.
- */
-void
-spine_opening_facts(SpineOpenedPatient *opened)
+/* Nobody's child, under one id, and nothing said against anybody: so it is of nearly everybody. */
+static bool
+nothing_is_known(Datum patient)
+{
+	bool		pushed = !IsInParallelMode();
+	bool		nothing;
+
+	if (pushed)
+		PushActiveSnapshot(GetLatestSnapshot());
+	nothing = !spine_store_has("dissent", "patient_id", patient) &&
+		!spine_store_has("family_link", "child", patient) &&
+		!spine_store_has("identity_link", "from_patient", patient) &&
+		!spine_store_has("identity_link", "to_patient", patient);
+	if (pushed)
+		PopActiveSnapshot();
+	return nothing;
+}
+
+static void
+facts_look_up(Datum patient, MemoryContext facts, ArrayType **dissents, ArrayType **mothers)
 {
 	static SPIPlanPtr plan = NULL;
-	uint64		now = spine_governance_stamp();
 	SpineLookup lookup;
-	MemoryContext facts;
 	MemoryContext old;
-	Datum		patient = UUIDPGetDatum(&opened->patient);
-	ArrayType  *dissents;
-	ArrayType  *mothers;
 	bool		isnull;
 
-	if (opened->facts != NULL && opened->stamp == now &&
-		!TimestampDifferenceExceeds(opened->known_at, GetCurrentTimestamp(), FACTS_MS))
-		return;
-	facts = AllocSetContextCreate(CurrentMemoryContext, "spine opened patient", ALLOCSET_SMALL_SIZES);
 	spine_lookup_begin(&lookup);
 	if (plan == NULL)
 	{
@@ -433,10 +432,40 @@ spine_opening_facts(SpineOpenedPatient *opened)
 	if (SPI_execute_plan(plan, &patient, NULL, true, 0) != SPI_OK_SELECT || SPI_processed != 1)
 		elog(ERROR, "governance look-up failed");
 	old = MemoryContextSwitchTo(facts);
-	dissents = DatumGetArrayTypePCopy(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	mothers = DatumGetArrayTypePCopy(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+	*dissents = DatumGetArrayTypePCopy(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	*mothers = DatumGetArrayTypePCopy(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
 	MemoryContextSwitchTo(old);
 	spine_lookup_end(&lookup);
+}
+
+/*
+ * What is known of the person as it is committed now: against whom she dissents, who
+ * is her mother. Looked up again when any dissent has changed, and after a while: ids
+ * that are one person's are linked and parted too often to be watched.
+ */
+void
+spine_opening_facts(SpineOpenedPatient *opened)
+{
+	uint64		now = spine_governance_stamp();
+	MemoryContext facts;
+	MemoryContext old;
+	Datum		patient = UUIDPGetDatum(&opened->patient);
+	ArrayType  *dissents;
+	ArrayType  *mothers;
+
+	if (opened->facts != NULL && opened->stamp == now &&
+		!TimestampDifferenceExceeds(opened->known_at, GetCurrentTimestamp(), FACTS_MS))
+		return;
+	facts = AllocSetContextCreate(CurrentMemoryContext, "spine opened patient", ALLOCSET_SMALL_SIZES);
+	if (nothing_is_known(patient))
+	{
+		old = MemoryContextSwitchTo(facts);
+		dissents = construct_empty_array(TEXTOID);
+		mothers = construct_empty_array(UUIDOID);
+		MemoryContextSwitchTo(old);
+	}
+	else
+		facts_look_up(patient, facts, &dissents, &mothers);
 
 	if (opened->facts != NULL)
 		MemoryContextDelete(opened->facts);

@@ -46,6 +46,14 @@ typedef struct SpineOpening
 /* Called once when the library is loaded. */
 extern void spine_openings_init(void);
 
+/*
+ * Opens these patients (NULL: none) to the caller for an organisation, until then or (0) for
+ * spine.open_minutes; returns until when. Decides nothing. undo takes back the last that was done.
+ */
+extern TimestampTz spine_openings_add(ArrayType *patients, const char *organisation, const char *purpose,
+									  bool for_transaction, TimestampTz until);
+extern void spine_openings_undo(void);
+
 /* How many openings there are, of whatever role. */
 extern int	spine_openings_count(void);
 

@@ -60,12 +60,11 @@ typedef struct SettlingEntry
 	Change	   *changes;
 } SettlingEntry;
 
-typedef struct GroupEntry
+typedef struct ClauseEntry
 {
-	char		key[KEY_LEN];	/* DATASET.GROUP */
-	int			nitems;
-	SpineItem  *items;
-} GroupEntry;
+	char		key[KEY_LEN];	/* FROM>TO */
+	SpineClause *clauses;
+} ClauseEntry;
 
 typedef struct AudienceKey
 {
@@ -83,9 +82,7 @@ typedef struct AudienceEntry
 static MemoryContext rules_context = NULL;
 static HTAB *rules = NULL;
 static HTAB *settling = NULL;
-static HTAB *groups = NULL;
-static SpineGroupTable *tables = NULL;
-static int	ntables = 0;
+static HTAB *clauses = NULL;
 static uint64 rules_stamp = 0;
 static LocalTransactionId rules_only_in = InvalidLocalTransactionId;
 
@@ -179,6 +176,39 @@ settling_enter(HTAB *table, const char *key)
 	return entry;
 }
 
+/* The clause of a rule, once for all its data groups. */
+static void
+clause_read(HeapTuple row, TupleDesc desc, HTAB *table, MemoryContext context)
+{
+	char	   *key = SPI_getvalue(row, desc, 7);
+	char	   *agreement = SPI_getvalue(row, desc, 8);
+	bool		isnull;
+	int32		version = DatumGetInt32(SPI_getbinval(row, desc, 9, &isnull));
+	int32		number = DatumGetInt32(SPI_getbinval(row, desc, 10, &isnull));
+	ClauseEntry *entry;
+	SpineClause *clause;
+	bool		known;
+
+	entry = hash_search(table, key, HASH_ENTER, &known);
+	if (!known)
+		entry->clauses = NULL;
+	for (clause = entry->clauses; clause != NULL; clause = clause->next)
+	{
+		if (clause->version == version && clause->clause == number && strcmp(clause->agreement, agreement) == 0)
+			return;
+	}
+	clause = MemoryContextAllocZero(context, sizeof(SpineClause));
+	clause->agreement = MemoryContextStrdup(context, agreement);
+	clause->version = version;
+	clause->clause = number;
+	clause->starts_at = time_or(row, desc, 2, DT_NOEND);
+	clause->ends_at = time_or(row, desc, 3, DT_NOEND);
+	clause->relationships = array_copy(row, desc, 11, context);
+	clause->retention = *DatumGetIntervalP(SPI_getbinval(row, desc, 12, &isnull));
+	clause->next = entry->clauses;
+	entry->clauses = clause;
+}
+
 /* The rules for organisations hosted here, and what else changes with them. */
 static void
 rules_load(void)
@@ -188,6 +218,7 @@ rules_load(void)
 	SpineLookup lookup;
 	HTAB	   *found;
 	HTAB	   *found_settling;
+	HTAB	   *found_clauses;
 	LocalTransactionId only_in;
 
 	if (rules != NULL && rules_stamp == now &&
@@ -198,8 +229,7 @@ rules_load(void)
 	rules_stamp = 0;
 	rules = NULL;
 	settling = NULL;
-	groups = NULL;
-	tables = NULL;
+	clauses = NULL;
 	if (rules_context != NULL)
 		MemoryContextDelete(rules_context);
 	rules_context = NULL;
@@ -207,12 +237,14 @@ rules_load(void)
 	fresh = AllocSetContextCreate(CurrentMemoryContext, "spine rules", ALLOCSET_DEFAULT_SIZES);
 	found = table_make("spine rules", KEY_LEN, sizeof(RuleEntry), HASH_STRINGS, fresh);
 	found_settling = table_make("spine groups that settle", KEY_LEN, sizeof(SettlingEntry), HASH_STRINGS, fresh);
+	found_clauses = table_make("spine clauses", KEY_LEN, sizeof(ClauseEntry), HASH_STRINGS, fresh);
 	only_in = InvalidLocalTransactionId;
 	if (spine_governance_has_store())
 	{
 		spine_lookup_begin(&lookup);
 		ask("SELECT r.from_organisation || '>' || r.to_organisation || '>' || r.dataset || '.' || r.data_group,"
-			" r.starts_at, r.ends_at, r.emergency, r.scope, r.emergency_scope"
+			" r.starts_at, r.ends_at, r.emergency, r.scope, r.emergency_scope,"
+			" r.from_organisation || '>' || r.to_organisation, r.agreement, r.version, r.clause, r.relationships, r.retention"
 			" FROM spine.sharing_rule r"
 			" JOIN spine.node_organisation h ON h.organisation = r.to_organisation"
 			" JOIN spine.node n ON n.name = h.node AND n.is_self"
@@ -240,6 +272,7 @@ rules_load(void)
 			rule->emergency = DatumGetBool(SPI_getbinval(row, desc, 4, &isnull));
 			scope_read(row, desc, 5, fresh, &rule->scope);
 			scope_read(row, desc, 6, fresh, &rule->emergency_scope);
+			clause_read(row, desc, found_clauses, fresh);
 		}
 		ask("SELECT t.owner || '>' || t.dataset || '.' || t.data_group FROM spine.reaudience_task t");
 		for (uint64 i = 0; i < SPI_processed; i++)
@@ -277,7 +310,7 @@ rules_load(void)
 	rules_context = fresh;
 	rules = found;
 	settling = found_settling;
-	groups = table_make("spine items of groups", KEY_LEN, sizeof(GroupEntry), HASH_STRINGS, fresh);
+	clauses = found_clauses;
 	rules_only_in = only_in;
 	rules_stamp = now;
 }
@@ -454,119 +487,15 @@ spine_rules_audience(const char *owner, int owner_length,
 	return audience;
 }
 
-/* The items of a group, kept beside the rules. */
-static GroupEntry *
-group_load(const char *group, int group_length)
+const SpineClause *
+spine_rules_clauses(const char *from, const char *to)
 {
 	char		key[KEY_LEN];
-	GroupEntry *entry;
-	SpineLookup lookup;
-	Oid			type = TEXTOID;
-	Datum		arg;
-	SpineItem  *found;
-	int			n;
+	ClauseEntry *entry;
 
 	rules_load();
-	if (!key_make(key, NULL, 0, NULL, group, group_length))
+	if (snprintf(key, KEY_LEN, "%s>%s", from, to) >= KEY_LEN)
 		return NULL;
-	entry = hash_search(groups, key, HASH_FIND, NULL);
-	if (entry != NULL)
-		return entry;
-
-	spine_lookup_begin(&lookup);
-	arg = PointerGetDatum(cstring_to_text_with_len(group, group_length));
-	if (SPI_execute_with_args("SELECT i.mark, i.column_name, i.of_key, i.of_event FROM spine.group_marks($1) i", 1, &type, &arg, NULL,
-							  true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "governance look-up failed");
-	n = (int) SPI_processed;
-	if (n == 0)
-	{
-		/* whoever invents groups fills no memory with them */
-		spine_lookup_end(&lookup);
-		return NULL;
-	}
-	found = MemoryContextAllocZero(rules_context, sizeof(SpineItem) * n);
-	for (int i = 0; i < n; i++)
-	{
-		char	   *mark = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
-		bool		isnull;
-
-		found[i].about_mother = *mark == 'm';
-		found[i].letter = mark[strlen(mark) - 1];
-		found[i].of_key = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 3, &isnull));
-		found[i].of_event = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 4, &isnull));
-		found[i].column = MemoryContextStrdup(rules_context, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2));
-		found[i].column_length = (int) strlen(found[i].column);
-	}
-	spine_lookup_end(&lookup);
-	entry = hash_search(groups, key, HASH_ENTER, NULL);
-	entry->nitems = n;
-	entry->items = found;
-	return entry;
-}
-
-bool
-spine_rules_item(const char *group, int group_length, const char *column, int column_length, SpineItem *item)
-{
-	GroupEntry *entry = group_load(group, group_length);
-
-	for (int i = 0; entry != NULL && i < entry->nitems; i++)
-	{
-		if (entry->items[i].column_length == column_length && memcmp(entry->items[i].column, column, column_length) == 0)
-		{
-			*item = entry->items[i];
-			item->column = column;
-			return true;
-		}
-	}
-	return false;
-}
-
-int
-spine_rules_items(const char *group, int group_length, SpineItem **items)
-{
-	GroupEntry *entry = group_load(group, group_length);
-	int			n = entry ? entry->nitems : 0;
-
-	/* copied, names too: the cache may be renewed while they are asked about */
-	*items = palloc(sizeof(SpineItem) * Max(n, 1));
-	for (int i = 0; i < n; i++)
-	{
-		(*items)[i] = entry->items[i];
-		(*items)[i].column = pnstrdup(entry->items[i].column, entry->items[i].column_length);
-	}
-	return n;
-}
-
-int
-spine_rules_tables(SpineGroupTable **found)
-{
-	rules_load();
-	if (tables == NULL)
-	{
-		SpineLookup lookup;
-		SpineGroupTable *fresh;
-		bool		isnull;
-
-		spine_lookup_begin(&lookup);
-		ask("SELECT g.dataset || '.' || g.data_group, pg_catalog.to_regclass(pg_catalog.format('%I.%I', g.dataset, g.data_group))::oid"
-			" FROM spine.published_groups() g"
-			" WHERE pg_catalog.to_regclass(pg_catalog.format('%I.%I', g.dataset, g.data_group)) IS NOT NULL ORDER BY 1");
-		fresh = MemoryContextAllocZero(rules_context, sizeof(SpineGroupTable) * Max(SPI_processed, 1));
-		for (uint64 i = 0; i < SPI_processed; i++)
-		{
-			fresh[i].group = MemoryContextStrdup(rules_context, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
-			fresh[i].relid = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
-		}
-		ntables = (int) SPI_processed;
-		spine_lookup_end(&lookup);
-		tables = fresh;
-	}
-	*found = palloc(sizeof(SpineGroupTable) * Max(ntables, 1));
-	for (int i = 0; i < ntables; i++)
-	{
-		(*found)[i].group = pstrdup(tables[i].group);
-		(*found)[i].relid = tables[i].relid;
-	}
-	return ntables;
+	entry = hash_search(clauses, key, HASH_FIND, NULL);
+	return entry ? entry->clauses : NULL;
 }

@@ -10,18 +10,10 @@
 
 #include "datatype/timestamp.h"
 #include "utils/array.h"
+#include "utils/timestamp.h"
 #include "utils/uuid.h"
 
-/* An item of a data group, by its column. */
-typedef struct SpineItem
-{
-	char		letter;			/* a, c, i or r: the class */
-	bool		about_mother;	/* in a baby's record */
-	bool		of_key;			/* local_record_id is made of it */
-	bool		of_event;		/* event_at is */
-	const char *column;
-	int			column_length;
-} SpineItem;
+#include "groups.h"
 
 /* Which items: what tokens have behind the slash (aci, +column, m:aci, m+column), together. */
 typedef struct SpineScope
@@ -54,20 +46,20 @@ extern bool spine_rules_are_settling(const char *owner, int owner_length, const 
 extern ArrayType *spine_rules_audience(const char *owner, int owner_length,
 									   const char *group, int group_length, const pg_uuid_t *patient);
 
-/* The table of a data group. */
-typedef struct SpineGroupTable
+/* A clause for care, of whatever data groups. */
+typedef struct SpineClause
 {
-	char	   *group;			/* DATASET.GROUP */
-	Oid			relid;
-} SpineGroupTable;
+	struct SpineClause *next;
+	char	   *agreement;
+	int32		version;
+	int32		clause;
+	TimestampTz starts_at;
+	TimestampTz ends_at;
+	ArrayType  *relationships;	/* kinds that it accepts */
+	Interval	retention;
+} SpineClause;
 
-/* Those of all groups published here, copied into the present memory context. */
-extern int	spine_rules_tables(SpineGroupTable **tables);
-
-/* One item of a data group; its name is the caller's. False where there is none. */
-extern bool spine_rules_item(const char *group, int group_length, const char *column, int column_length, SpineItem *item);
-
-/* The items of a data group, copied into the present memory context. */
-extern int	spine_rules_items(const char *group, int group_length, SpineItem **items);
+/* Those by which from shares with to, in force or not. Good until the rules are asked again. */
+extern const SpineClause *spine_rules_clauses(const char *from, const char *to);
 
 #endif							/* SPINE_RULES_H */

@@ -14,21 +14,11 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/stratnum.h"
-#include "access/table.h"
-#include "access/tableam.h"
 #include "catalog/pg_type.h"
-#include "executor/tuptable.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
-#include "utils/lsyscache.h"
-#include "utils/rel.h"
-#include "utils/relcache.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
@@ -37,17 +27,7 @@
 #include "export.h"
 #include "openings.h"
 #include "rules.h"
-
-/* a row as the check sees it */
-typedef struct Row
-{
-	const char *owner;
-	int			owner_length;
-	Datum		audience;		/* text[], not detoasted */
-	pg_uuid_t  *patient;
-	const char *group;			/* DATASET.GROUP */
-	int			group_length;
-} Row;
+#include "visible.h"
 
 static const char *const purposes[] = {"care", "emergency"};
 
@@ -56,7 +36,6 @@ PG_FUNCTION_INFO_V1(spine_visible);
 PG_FUNCTION_INFO_V1(spine_permits);
 PG_FUNCTION_INFO_V1(spine_withheld);
 PG_FUNCTION_INFO_V1(spine_withheld_from);
-PG_FUNCTION_INFO_V1(spine_visible_owners);
 
 static inline bool
 text_is(const char *data, int length, const char *string)
@@ -172,7 +151,7 @@ is_opened(ArrayType *patients, const char *organisation, Oid role, TimestampTz n
 
 /* Another owner's row: is it shown to the caller, and which of these items (none: NULL)? */
 static bool
-is_shown(const Row *row, const SpineItem *items, int nitems, bool *shown)
+is_shown(const SpineRow *row, const SpineItem *items, int nitems, bool *shown)
 {
 	SpineOpenedPatient *opened = spine_opening_find(row->patient);
 	TimestampTz now = GetCurrentTimestamp();
@@ -228,9 +207,16 @@ is_shown(const Row *row, const SpineItem *items, int nitems, bool *shown)
 	return any;
 }
 
+bool
+spine_visible_row(const SpineRow *row, const SpineItem *items, int nitems, bool *shown, bool *own)
+{
+	*own = is_own(spine_caller_get(), row->owner, row->owner_length);
+	return *own || (spine_openings_count() > 0 && is_shown(row, items, nitems, shown));
+}
+
 /* The arguments owner, audience, patient_id, and a text that begins with the group. False: nobody's row. */
 static bool
-row_get(FunctionCallInfo fcinfo, Row *row)
+row_get(FunctionCallInfo fcinfo, SpineRow *row)
 {
 	text	   *group;
 
@@ -262,7 +248,7 @@ spine_visible(PG_FUNCTION_ARGS)
 {
 	const SpineCaller *caller;
 	text	   *owner;
-	Row			row;
+	SpineRow	row;
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_BOOL(false);
@@ -284,7 +270,7 @@ spine_permits(PG_FUNCTION_ARGS)
 {
 	const SpineCaller *caller;
 	text	   *owner;
-	Row			row;
+	SpineRow	row;
 	SpineItem	item;
 	const char *column;
 	int			length;
@@ -309,7 +295,7 @@ spine_permits(PG_FUNCTION_ARGS)
 		PG_RETURN_BOOL(false);
 	row.group_length = column - row.group;
 	column++;
-	if (!spine_rules_item(row.group, row.group_length, column, length - row.group_length - 1, &item))
+	if (!spine_groups_item(row.group, row.group_length, column, length - row.group_length - 1, &item))
 		PG_RETURN_BOOL(false);
 	(void) is_shown(&row, &item, 1, &shown);
 	PG_RETURN_BOOL(shown);
@@ -349,9 +335,8 @@ spine_withheld(PG_FUNCTION_ARGS)
 	const SpineCaller *caller = spine_caller_get();
 	text	   *owner;
 	text	   *group;
-	Row			row;
-	SpineItem  *items;
-	int			nitems;
+	SpineRow	row;
+	const SpineGroupTable *found;
 	bool	   *shown;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(3))
@@ -363,11 +348,13 @@ spine_withheld(PG_FUNCTION_ARGS)
 		PG_RETURN_ARRAYTYPE_P(construct_empty_array(TEXTOID));
 
 	group = PG_GETARG_TEXT_PP(3);
-	nitems = spine_rules_items(VARDATA_ANY(group), VARSIZE_ANY_EXHDR(group), &items);
-	shown = palloc0(sizeof(bool) * Max(nitems, 1));
+	found = spine_groups_find(VARDATA_ANY(group), VARSIZE_ANY_EXHDR(group));
+	if (found == NULL)
+		PG_RETURN_ARRAYTYPE_P(construct_empty_array(TEXTOID));
+	shown = palloc0(sizeof(bool) * Max(found->nitems, 1));
 	if (row_get(fcinfo, &row))
-		(void) is_shown(&row, items, nitems, shown);
-	PG_RETURN_DATUM(columns_not(items, nitems, shown));
+		(void) is_shown(&row, found->items, found->nitems, shown);
+	PG_RETURN_DATUM(columns_not(found->items, found->nitems, shown));
 }
 
 /*
@@ -382,8 +369,9 @@ spine_withheld_from(PG_FUNCTION_ARGS)
 	Datum	   *organisations;
 	bool	   *nulls;
 	int			norganisations;
-	SpineItem  *items;
-	int			nitems = spine_rules_items(VARDATA_ANY(group), VARSIZE_ANY_EXHDR(group), &items);
+	const SpineGroupTable *found = spine_groups_find(VARDATA_ANY(group), VARSIZE_ANY_EXHDR(group));
+	const SpineItem *items = found ? found->items : NULL;
+	int			nitems = found ? found->nitems : 0;
 	bool	   *shown = palloc0(sizeof(bool) * Max(nitems, 1));
 
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), TEXTOID, -1, false, TYPALIGN_INT,
@@ -405,88 +393,4 @@ spine_withheld_from(PG_FUNCTION_ARGS)
 		}
 	}
 	PG_RETURN_DATUM(columns_not(items, nitems, shown));
-}
-
-/* The index of a group's table that leads with the patient. */
-static Relation
-patient_index(Relation table, AttrNumber patient_id)
-{
-	List	   *indexes = RelationGetIndexList(table);
-	ListCell   *cell;
-
-	foreach(cell, indexes)
-	{
-		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
-
-		if (index->rd_index->indisvalid && index->rd_index->indkey.values[0] == patient_id &&
-			RelationGetIndexPredicate(index) == NIL)
-			return index;
-		index_close(index, AccessShareLock);
-	}
-	elog(ERROR, "table \"%s\" has no index on patient_id", RelationGetRelationName(table));
-	return NULL;
-}
-
-/*
- * spine.visible_owners(patients uuid[]) returns text[]: whose records of these patients
- * the caller may see at this moment. What visible() says of each row, without a query
- * over all the views, which takes longer to begin than to run.
- */
-Datum
-spine_visible_owners(PG_FUNCTION_ARGS)
-{
-	Datum	   *patients;
-	int			npatients;
-	SpineGroupTable *tables;
-	int			ntables = spine_rules_tables(&tables);
-	ArrayBuildState *owners = initArrayResult(TEXTOID, CurrentMemoryContext, false);
-	List	   *found = NIL;
-
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &patients, NULL, &npatients);
-	for (int t = 0; t < ntables; t++)
-	{
-		Relation	table = table_open(tables[t].relid, AccessShareLock);
-		AttrNumber	owner_column = get_attnum(tables[t].relid, "owner");
-		AttrNumber	patient_column = get_attnum(tables[t].relid, "patient_id");
-		AttrNumber	audience_column = get_attnum(tables[t].relid, "audience");
-		Relation	index = patient_index(table, patient_column);
-		TupleTableSlot *slot = table_slot_create(table, NULL);
-		IndexScanDesc scan = spine_index_beginscan(table, index, GetActiveSnapshot(), 1);
-
-		for (int p = 0; p < npatients; p++)
-		{
-			ScanKeyData key;
-
-			ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ, patients[p]);
-			index_rescan(scan, &key, 1, NULL, 0);
-			while (index_getnext_slot(scan, ForwardScanDirection, slot))
-			{
-				bool		null;
-				text	   *owner = DatumGetTextPP(slot_getattr(slot, owner_column, &null));
-				ListCell   *cell;
-				bool		known = false;
-				Row			row;
-
-				row.owner = VARDATA_ANY(owner);
-				row.owner_length = VARSIZE_ANY_EXHDR(owner);
-				foreach(cell, found)
-					known = known || text_is(row.owner, row.owner_length, lfirst(cell));
-				if (known)
-					continue;
-				row.audience = slot_getattr(slot, audience_column, &null);
-				row.patient = DatumGetUUIDP(patients[p]);
-				row.group = tables[t].group;
-				row.group_length = strlen(tables[t].group);
-				if (!is_own(spine_caller_get(), row.owner, row.owner_length) && !is_shown(&row, NULL, 0, NULL))
-					continue;
-				found = lappend(found, pnstrdup(row.owner, row.owner_length));
-				(void) accumArrayResult(owners, CStringGetTextDatum(llast(found)), false, TEXTOID, CurrentMemoryContext);
-			}
-		}
-		index_endscan(scan);
-		ExecDropSingleTupleTableSlot(slot);
-		index_close(index, AccessShareLock);
-		table_close(table, AccessShareLock);
-	}
-	PG_RETURN_DATUM(makeArrayResult(owners, CurrentMemoryContext));
 }

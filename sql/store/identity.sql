@@ -44,7 +44,8 @@ CREATE TABLE spine.episode (
 	episode_id uuid PRIMARY KEY,
 	patient_id uuid NOT NULL,
 	kind text NOT NULL,
-	anchor date,
+	-- anchors are subtracted from each other
+	anchor date CHECK (pg_catalog.isfinite(anchor)),
 	owner text NOT NULL,
 	opened_at timestamptz NOT NULL DEFAULT pg_catalog.now()
 );

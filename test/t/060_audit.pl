@@ -172,8 +172,9 @@ sub kill_one
 	my ($signal, @what) = @_;
 	for (1 .. 50)
 	{
+		# one that has ended meanwhile is not the one
 		my $found = pid_of(@what);
-		return kill $signal => $found if defined $found;
+		return 1 if defined $found && kill $signal => $found;
 		sleep 0.1;
 	}
 	return 0;
