@@ -250,28 +250,33 @@ CREATE FUNCTION spine.rules_of_owners(owners text[], persons uuid[])
 				   agreement text, version integer, clause integer)
 	LANGUAGE sql STABLE PARALLEL SAFE ROWS 100
 	AS $fn$
+	-- of the person once, not once for a rule; of relationships of one kind that which ends last decides
+	WITH related AS MATERIALIZED (
+		SELECT l.organisation, l.kind, nullif(pg_catalog.max(coalesce(l.until, 'infinity')), 'infinity') AS until
+		  FROM spine.relationship l WHERE l.patient_id = ANY (persons)
+		 GROUP BY l.organisation, l.kind
+	), dissents AS MATERIALIZED (
+		SELECT d.purpose, d.organisation FROM spine.dissent d
+		 WHERE d.patient_id = ANY (persons) AND (d.until IS NULL OR d.until > pg_catalog.now())
+	)
 	SELECT r.from_organisation, r.dataset, r.data_group, r.to_organisation, h.purpose,
 		   CASE h.purpose WHEN 'emergency' THEN r.emergency_scope ELSE r.scope END, r.agreement, r.version, r.clause
 	  FROM spine.sharing_rule r
 	 CROSS JOIN LATERAL (
 		SELECT r.purpose
 		 WHERE (r.purpose <> 'care'
-				OR EXISTS (SELECT FROM spine.relationship l
-							WHERE l.patient_id = ANY (persons) AND l.organisation = r.to_organisation
-							  AND l.kind = ANY (r.relationships)
+				OR EXISTS (SELECT FROM related l
+							WHERE l.organisation = r.to_organisation AND l.kind = ANY (r.relationships)
 							  AND (l.until IS NULL OR l.until + r.retention > pg_catalog.now())))
-		   AND NOT EXISTS (SELECT FROM spine.dissent d
-							WHERE d.patient_id = ANY (persons)
-							  AND (d.purpose = r.purpose OR d.purpose = 'secondary' AND r.purpose IN ('reporting', 'commissioning'))
-							  AND (d.organisation IS NULL OR d.organisation = r.to_organisation)
-							  AND (d.until IS NULL OR d.until > pg_catalog.now()))
+		   AND NOT EXISTS (SELECT FROM dissents d
+							WHERE (d.purpose = r.purpose OR d.purpose = 'secondary' AND r.purpose IN ('reporting', 'commissioning'))
+							  AND (d.organisation IS NULL OR d.organisation = r.to_organisation))
 		 UNION ALL
 		-- who broke the glass is not stopped by a dissent
 		SELECT 'emergency'
 		 WHERE r.emergency
-		   AND EXISTS (SELECT FROM spine.relationship l
-						WHERE l.patient_id = ANY (persons) AND l.organisation = r.to_organisation
-						  AND l.kind = 'emergency' AND (l.until IS NULL OR l.until > pg_catalog.now()))) h (purpose)
+		   AND EXISTS (SELECT FROM related l
+						WHERE l.organisation = r.to_organisation AND l.kind = 'emergency' AND (l.until IS NULL OR l.until > pg_catalog.now()))) h (purpose)
 	 WHERE r.from_organisation = ANY (owners)
 	   AND r.starts_at <= pg_catalog.now() AND (r.ends_at IS NULL OR pg_catalog.now() < r.ends_at)
 	$fn$;

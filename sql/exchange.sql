@@ -182,10 +182,10 @@ CREATE FUNCTION spine.exchange_tables(only_relation text DEFAULT NULL)
 	AS $$
 #variable_conflict use_column
 BEGIN
-	IF only_relation IS NOT NULL AND spine.exchange_place(only_relation) = 6 THEN
+	IF only_relation IS NOT NULL AND spine.exchange_place(only_relation) = 7 THEN
 		-- each batch asks this: by name, without a look through the catalogue
 		RETURN QUERY
-		SELECT 6, only_relation, c.oid::regclass, 'record_id'::name, true
+		SELECT 7, only_relation, c.oid::regclass, 'record_id'::name, true
 			FROM pg_namespace s JOIN pg_class c ON c.relnamespace = s.oid
 			WHERE s.nspname = split_part(only_relation, '.', 1) AND c.relname = split_part(only_relation, '.', 2)
 				AND split_part(only_relation, '.', 3) = ''
@@ -1821,9 +1821,9 @@ BEGIN
 			USING ERRCODE = 'invalid_parameter_value';
 	END IF;
 	IF connect_node.conninfo IS NOT NULL AND NOT spine.is_conninfo(connect_node.conninfo) THEN
-		RAISE EXCEPTION 'the connection string is malformed'
+		RAISE EXCEPTION 'the connection string is malformed, or holds options or a password'
 			USING ERRCODE = 'invalid_parameter_value',
-				  HINT = 'Write it as for libpq, without options: host=... port=... dbname=... user=... sslmode=verify-full';
+				  HINT = 'Write it as for libpq: host=... port=... dbname=... user=... sslmode=verify-full sslcert=... sslkey=..., or service=...; a password stands in a file, passfile=...';
 	END IF;
 	IF coalesce(cardinality(connect_node.organisations), 0) = 0 THEN
 		RAISE EXCEPTION 'a neighbour hosts at least one organisation'
@@ -1960,4 +1960,4 @@ CREATE FUNCTION spine.is_conninfo(conninfo text) RETURNS boolean
 	AS 'MODULE_PATHNAME', 'spine_is_conninfo';
 ALTER FUNCTION spine.is_conninfo(text) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.is_conninfo(text) FROM PUBLIC;
-COMMENT ON FUNCTION spine.is_conninfo(text) IS 'Whether libpq can read the string, and it sets no options of the session. Connects to nothing.';
+COMMENT ON FUNCTION spine.is_conninfo(text) IS 'Whether libpq can read the string, and it sets no options of the session and holds no password. Connects to nothing.';

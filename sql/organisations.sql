@@ -53,13 +53,8 @@ CREATE FUNCTION spine.caller_is_superuser() RETURNS boolean
 COMMENT ON FUNCTION spine.caller_is_superuser() IS 'Whether the caller is a superuser.';
 
 CREATE FUNCTION spine.hosted_organisations() RETURNS text[]
-	LANGUAGE sql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
-	AS $fn$
-	SELECT coalesce(array_agg(h.organisation ORDER BY h.organisation COLLATE "C"), '{}')
-	  FROM spine.node_organisation h
-	  JOIN spine.node n ON n.name = h.node AND n.is_self
-	$fn$;
+	LANGUAGE c STABLE PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'spine_hosted_organisations';
 COMMENT ON FUNCTION spine.hosted_organisations() IS 'The organisations for which this node speaks.';
 
 CREATE FUNCTION spine.require_operator(organisation text DEFAULT NULL) RETURNS void

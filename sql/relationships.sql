@@ -5,17 +5,8 @@
 --
 
 CREATE FUNCTION spine.caller_in_duty(duties text[]) RETURNS text[]
-	LANGUAGE sql STABLE PARALLEL RESTRICTED
-	SET search_path = pg_catalog, pg_temp
-	AS $fn$
-	SELECT ARRAY(
-		SELECT DISTINCT w.organisation COLLATE "C"
-		  FROM spine.whoami() w
-		 WHERE w.duty = ANY (duties)
-			-- one that writes and reads for its organisation
-			OR 'clinical system' = ANY (duties) AND w.kind IN ('maternity', 'neonatal')
-		 ORDER BY 1)
-	$fn$;
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'spine_caller_in_duty';
 COMMENT ON FUNCTION spine.caller_in_duty(text[]) IS
 	'The organisations for which the caller has one of these duties, in order of code; "clinical system" stands for a system that writes and reads.';
 

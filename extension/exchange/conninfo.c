@@ -22,9 +22,15 @@ spine_is_conninfo(PG_FUNCTION_ARGS)
 	/* the message may hold a password: it is not shown */
 	if (message)
 		PQfreemem(message);
-	/* with options=-crole=... a superuser would pass for somebody else */
+	/*
+	 * With options=-crole=... a superuser would pass for somebody else. A password
+	 * would stand in the table, in dumps and in the statement that brings it.
+	 */
 	for (PQconninfoOption *option = options; good && option->keyword != NULL; option++)
-		good = strcmp(option->keyword, "options") != 0 || option->val == NULL;
+		good = option->val == NULL ||
+			(strcmp(option->keyword, "options") != 0 &&
+			 strcmp(option->keyword, "password") != 0 &&
+			 strcmp(option->keyword, "sslpassword") != 0);
 	if (options)
 		PQconninfoFree(options);
 	PG_RETURN_BOOL(good);

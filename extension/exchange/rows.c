@@ -20,13 +20,13 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
-#include "utils/json.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/typcache.h"
 
 #include "compat.h"
+#include "governance/items.h"
 
 /* statements kept in a session: each table has a handful */
 #define KEPT_MOST		1000
@@ -34,10 +34,9 @@
 
 typedef struct SentColumn
 {
-	bool		dropped;
-	Oid			type;
-	FmgrInfo	output;
-	JsonbValue	key;			/* its name */
+	const char *name;			/* NULL: dropped */
+	int			length;
+	SpineJsonColumn json;
 } SentColumn;
 
 /* How rows of one type are sent, for as long as the query runs. */
@@ -47,6 +46,7 @@ typedef struct SentType
 	int32		typmod;
 	TupleDesc	desc;
 	SentColumn *columns;
+	int			record_id;		/* which of them */
 	Datum	   *values;
 	bool	   *nulls;
 	MemoryContext row;			/* what one row needs */
@@ -101,86 +101,19 @@ sent_type(FunctionCallInfo fcinfo, Oid type, int32 typmod)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(sent->desc, i);
 		SentColumn *column = &sent->columns[i];
-		Oid			output;
-		bool		varlena;
 
-		column->dropped = attribute->attisdropped;
-		if (column->dropped)
+		if (attribute->attisdropped)
 			continue;
-		column->type = getBaseType(attribute->atttypid);
-		getTypeOutputInfo(attribute->atttypid, &output, &varlena);
-		fmgr_info_cxt(output, &column->output, fcinfo->flinfo->fn_mcxt);
-		column->key.type = jbvString;
-		column->key.val.string.val = NameStr(attribute->attname);
-		column->key.val.string.len = strlen(NameStr(attribute->attname));
+		column->name = NameStr(attribute->attname);
+		column->length = (int) strlen(column->name);
+		if (strcmp(column->name, "record_id") == 0)
+			sent->record_id = i;
+		spine_json_column(&column->json, attribute->atttypid, attribute->atttypmod, attribute->attcollation, fcinfo->flinfo->fn_mcxt);
 	}
 	MemoryContextSwitchTo(old);
 	ReleaseTupleDesc(desc);
 	fcinfo->flinfo->fn_extra = sent;
 	return sent;
-}
-
-static void
-sent_string(JsonbValue *value, char *string)
-{
-	value->type = jbvString;
-	value->val.string.val = string;
-	value->val.string.len = strlen(string);
-}
-
-/* A scalar as to_jsonb() writes it. */
-static void
-sent_scalar(SentColumn *column, Datum datum, JsonbValue *value)
-{
-	switch (column->type)
-	{
-		case BOOLOID:
-			value->type = jbvBool;
-			value->val.boolean = DatumGetBool(datum);
-			break;
-		case INT2OID:
-			value->type = jbvNumeric;
-			value->val.numeric = int64_to_numeric(DatumGetInt16(datum));
-			break;
-		case INT4OID:
-			value->type = jbvNumeric;
-			value->val.numeric = int64_to_numeric(DatumGetInt32(datum));
-			break;
-		case INT8OID:
-			value->type = jbvNumeric;
-			value->val.numeric = int64_to_numeric(DatumGetInt64(datum));
-			break;
-		case NUMERICOID:
-			if (numeric_is_nan(DatumGetNumeric(datum)) || numeric_is_inf(DatumGetNumeric(datum)))
-				sent_string(value, OutputFunctionCall(&column->output, datum));
-			else
-			{
-				value->type = jbvNumeric;
-				value->val.numeric = DatumGetNumeric(datum);
-			}
-			break;
-		case DATEOID:
-		case TIMEOID:
-		case TIMESTAMPOID:
-		case TIMESTAMPTZOID:
-			if (column->type == TIMEOID)
-				sent_string(value, OutputFunctionCall(&column->output, datum));
-			else
-				sent_string(value, JsonEncodeDateTime(NULL, datum, column->type, NULL));
-			break;
-		case TEXTOID:
-		case VARCHAROID:
-			{
-				text	   *string = DatumGetTextPP(datum);
-
-				value->type = jbvString;
-				value->val.string.val = VARDATA_ANY(string);
-				value->val.string.len = VARSIZE_ANY_EXHDR(string);
-				break;
-			}
-		default:
-			sent_string(value, OutputFunctionCall(&column->output, datum));
-	}
 }
 
 static bool
@@ -212,7 +145,6 @@ spine_sent_row(PG_FUNCTION_ARGS)
 	MemoryContext caller = MemoryContextSwitchTo(sent->row);
 	HeapTupleData tuple;
 	JsonbParseState *state = NULL;
-	JsonbValue	value;
 	JsonbValue *result;
 	Datum	   *hidden = NULL;
 	int			nhidden = 0;
@@ -231,57 +163,39 @@ spine_sent_row(PG_FUNCTION_ARGS)
 	heap_deform_tuple(&tuple, sent->desc, sent->values, sent->nulls);
 
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	sent_string(&value, "relation");
-	(void) pushJsonbValue(&state, WJB_KEY, &value);
-	value.val.string.val = VARDATA_ANY(relation);
-	value.val.string.len = VARSIZE_ANY_EXHDR(relation);
-	(void) pushJsonbValue(&state, WJB_VALUE, &value);
-	sent_string(&value, "action");
-	(void) pushJsonbValue(&state, WJB_KEY, &value);
-	sent_string(&value, "put");
-	(void) pushJsonbValue(&state, WJB_VALUE, &value);
-	sent_string(&value, "row");
-	(void) pushJsonbValue(&state, WJB_KEY, &value);
+	spine_json_push_key(&state, "relation", 8);
+	spine_json_push_string(&state, WJB_VALUE, VARDATA_ANY(relation), VARSIZE_ANY_EXHDR(relation));
+	spine_json_push_key(&state, "action", 6);
+	spine_json_push_string(&state, WJB_VALUE, "put", 3);
+	spine_json_push_key(&state, "row", 3);
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < sent->desc->natts; i++)
 	{
 		SentColumn *column = &sent->columns[i];
-		const char *name = column->key.val.string.val;
+		int			from = i;
 
-		if (column->dropped || sent->nulls[i])
+		if (column->name == NULL || sent->nulls[i])
 			continue;
-		if (strcmp(name, "audience") == 0)
+		if (nhidden > 0 && is_among(column->name, column->length, hidden, nhidden))
 		{
-			(void) pushJsonbValue(&state, WJB_KEY, &column->key);
-			(void) pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
-			for (int t = 0; t < ntokens; t++)
-			{
-				text	   *token = DatumGetTextPP(tokens[t]);
-
-				value.type = jbvString;
-				value.val.string.val = VARDATA_ANY(token);
-				value.val.string.len = VARSIZE_ANY_EXHDR(token);
-				(void) pushJsonbValue(&state, WJB_ELEM, &value);
-			}
-			(void) pushJsonbValue(&state, WJB_END_ARRAY, NULL);
-			continue;
-		}
-		if (nhidden > 0 && is_among(name, column->key.val.string.len, hidden, nhidden))
-		{
-			if (strcmp(name, "local_record_id") != 0)
+			if (strcmp(column->name, "local_record_id") != 0)
 				continue;
-			for (int k = 0; k < sent->desc->natts; k++)
-				if (!sent->columns[k].dropped && strcmp(sent->columns[k].key.val.string.val, "record_id") == 0)
-				{
-					(void) pushJsonbValue(&state, WJB_KEY, &column->key);
-					sent_scalar(&sent->columns[k], sent->values[k], &value);
-					(void) pushJsonbValue(&state, WJB_VALUE, &value);
-				}
+			from = sent->record_id;
+		}
+		spine_json_push_key(&state, column->name, column->length);
+		if (strcmp(column->name, "audience") != 0)
+		{
+			spine_json_push(&state, &sent->columns[from].json, sent->values[from]);
 			continue;
 		}
-		(void) pushJsonbValue(&state, WJB_KEY, &column->key);
-		sent_scalar(column, sent->values[i], &value);
-		(void) pushJsonbValue(&state, WJB_VALUE, &value);
+		(void) pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+		for (int k = 0; k < ntokens; k++)
+		{
+			text	   *token = DatumGetTextPP(tokens[k]);
+
+			spine_json_push_string(&state, WJB_ELEM, VARDATA_ANY(token), VARSIZE_ANY_EXHDR(token));
+		}
+		(void) pushJsonbValue(&state, WJB_END_ARRAY, NULL);
 	}
 	(void) pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	result = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
@@ -532,11 +446,9 @@ batch_put(BatchPart *part, JsonbValue *row, Datum own, MemoryContext scratch)
 			for (int i = 0; i < ntokens; i++)
 			{
 				text	   *kept_token = DatumGetTextPP(tokens[i]);
+				int			length = VARSIZE_ANY_EXHDR(kept_token);
 
-				element.type = jbvString;
-				element.val.string.len = VARSIZE_ANY_EXHDR(kept_token);
-				element.val.string.val = pnstrdup(VARDATA_ANY(kept_token), element.val.string.len);
-				(void) pushJsonbValue(&part->contents, WJB_ELEM, &element);
+				spine_json_push_string(&part->contents, WJB_ELEM, pnstrdup(VARDATA_ANY(kept_token), length), length);
 			}
 			(void) pushJsonbValue(&part->contents, WJB_END_ARRAY, NULL);
 			MemoryContextReset(scratch);

@@ -3,8 +3,8 @@
  *		Computes the audience of patients' records anew.
  *
  * A relationship changes for one person, whose few records may lie in any of the
- * data groups. Planning one query for each group would cost more than running them
- * all, so the plans are kept for the session, as ri_triggers.c keeps its own.
+ * data groups: they are looked for without a query. What has another audience is
+ * updated by a plan for each group, kept for the session as ri_triggers.c keeps its own.
  */
 #include "postgres.h"
 
@@ -15,11 +15,10 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
-#include "nodes/parsenodes.h"
 #include "storage/procarray.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -28,13 +27,14 @@
 #include "utils/xid8.h"
 
 #include "governance.h"
+#include "groups.h"
 
-typedef struct GroupPlans
+/* how records of a group are given their audience */
+typedef struct Mend
 {
-	char		place[2 * NAMEDATALEN]; /* DATASET.GROUP */
-	SPIPlanPtr	find;			/* the patients' records with their audience */
-	SPIPlanPtr	mend;			/* gives records theirs */
-} GroupPlans;
+	char		place[2 * NAMEDATALEN]; /* hash key: DATASET.GROUP */
+	SPIPlanPtr	plan;
+} Mend;
 
 /*
  * Of the records found, those whose audience is not what it should be: by group, their ids and
@@ -59,35 +59,10 @@ static const char *const compare_query =
 #define FOUND_COLUMNS	5		/* its arguments */
 
 static SPIPlanPtr compare_plan = NULL;
-static Oid	dataset_table = InvalidOid;
-static bool groups_valid = false;
-static bool callback_registered = false;
-static GroupPlans *groups = NULL;
-static int	ngroups = 0;
+static HTAB *mends = NULL;
 
 PG_FUNCTION_INFO_V1(spine_reaudience);
 PG_FUNCTION_INFO_V1(spine_oldest_snapshot);
-
-static void
-dataset_changed(Datum arg, Oid relid)
-{
-	if (relid == InvalidOid || relid == dataset_table)
-		groups_valid = false;
-}
-
-static void
-plans_free(GroupPlans *plans, int n)
-{
-	for (int i = 0; i < n; i++)
-	{
-		if (plans[i].find)
-			SPI_freeplan(plans[i].find);
-		if (plans[i].mend)
-			SPI_freeplan(plans[i].mend);
-	}
-	if (plans)
-		pfree(plans);
-}
 
 static SPIPlanPtr
 plan_keep(const char *query, int nargs, Oid *types)
@@ -102,71 +77,120 @@ plan_keep(const char *query, int nargs, Oid *types)
 	return plan;
 }
 
-/* Plans for each group table there is. Within SPI, as spine_owner. */
-static void
-groups_load(void)
+/* The plan that gives records of the group their audience. */
+static SPIPlanPtr
+mend_plan(const char *place)
 {
-	GroupPlans *fresh;
-	int			n;
-	char	  **names;
+	Oid			types[] = {UUIDARRAYOID, TEXTARRAYOID};
+	const SpineGroupTable *group = spine_groups_find(place, (int) strlen(place));
+	Mend	   *mend;
+	bool		known;
 
-	if (!callback_registered)
+	if (group == NULL)
+		elog(ERROR, "a data group with records is not published");
+	if (mends == NULL)
 	{
-		CacheRegisterRelcacheCallback(dataset_changed, (Datum) 0);
-		callback_registered = true;
+		HASHCTL		ctl = {0};
+
+		ctl.keysize = sizeof(mend->place);
+		ctl.entrysize = sizeof(Mend);
+		mends = hash_create("spine audiences", 64, &ctl, HASH_ELEM | HASH_STRINGS);
 	}
-	AcceptInvalidationMessages();
-	if (groups_valid)
-		return;
+	mend = hash_search(mends, place, HASH_ENTER, &known);
+	if (!known)
+		mend->plan = NULL;
+	if (mend->plan == NULL)
+		mend->plan = plan_keep(psprintf("UPDATE %s t SET audience = w.audience::text[]"
+										" FROM unnest($1, $2) AS w (record_id, audience)"
+										" WHERE t.record_id = w.record_id",
+										quote_qualified_identifier(group->dataset, group->data_group)),
+							   2, types);
+	return mend->plan;
+}
 
-	plans_free(groups, ngroups);
-	groups = NULL;
-	ngroups = 0;
-	dataset_table = get_relname_relid("dataset", get_namespace_oid("spine", false));
+static bool
+is_among(Datum code, const Datum *codes, int n)
+{
+	text	   *one = DatumGetTextPP(code);
 
-	/* set first: a change that comes in meanwhile takes it back */
-	groups_valid = true;
-	/* as committed now: what is kept serves transactions after this one too */
-	PushActiveSnapshot(GetLatestSnapshot());
-	PG_TRY();
+	for (int i = 0; i < n; i++)
 	{
-		if (SPI_execute("SELECT pg_catalog.format('%I.%I', g.dataset, g.data_group), g.dataset || '.' || g.data_group"
-						" FROM spine.published_groups() g"
-						" WHERE pg_catalog.to_regclass(pg_catalog.format('%I.%I', g.dataset, g.data_group)) IS NOT NULL"
-						" ORDER BY 1",
-						true, 0) != SPI_OK_SELECT)
-			elog(ERROR, "look-up of the data groups failed");
-		n = (int) SPI_processed;
-		names = palloc(sizeof(char *) * Max(n, 1));
-		fresh = MemoryContextAllocZero(TopMemoryContext, sizeof(GroupPlans) * Max(n, 1));
-		for (int i = 0; i < n; i++)
+		text	   *other = DatumGetTextPP(codes[i]);
+
+		if (VARSIZE_ANY_EXHDR(one) == VARSIZE_ANY_EXHDR(other) &&
+			memcmp(VARDATA_ANY(one), VARDATA_ANY(other), VARSIZE_ANY_EXHDR(one)) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The patients' records that organisations hosted here own: the arguments of compare_query. False: none. */
+static bool
+records_find(ArrayType *patients, ArrayType *hosted, Datum *args)
+{
+	ArrayBuildState *found[FOUND_COLUMNS] = {NULL};
+	const Oid	types[FOUND_COLUMNS] = {TEXTOID, UUIDOID, UUIDOID, TEXTOID, TEXTOID};
+	const SpineGroupTable *groups;
+	uint64		since;
+	int			ngroups;
+	Datum	   *ids;
+	int			nids;
+	Datum	   *codes;
+	int			ncodes;
+	FmgrInfo	array_output;
+
+	deconstruct_array(patients, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &ids, NULL, &nids);
+	deconstruct_array(hosted, TEXTOID, -1, false, TYPALIGN_INT, &codes, NULL, &ncodes);
+	fmgr_info(F_ARRAY_OUT, &array_output);
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	ngroups = spine_groups_get(&groups, &since);
+	for (int g = 0; g < ngroups; g++)
+	{
+		Oid			relid = groups[g].relid;
+		Oid			index = InvalidOid;
+		AttrNumber	columns[FOUND_COLUMNS];
+		SpineWalk	walk;
+
+		if (!OidIsValid(relid))
+			continue;
+		columns[1] = get_attnum(relid, "record_id");
+		columns[2] = get_attnum(relid, "patient_id");
+		columns[3] = get_attnum(relid, "owner");
+		columns[4] = get_attnum(relid, "audience");
+		if (!spine_walk_begin(&walk, relid, columns[2], &index))
+			elog(ERROR, "table \"%s\" has no index on patient_id", RelationGetRelationName(walk.table));
+		for (int p = 0; p < nids; p++)
 		{
-			names[i] = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
-			strlcpy(fresh[i].place, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2), sizeof(fresh[i].place));
-		}
-		groups = fresh;
-		ngroups = n;
-		for (int i = 0; i < n; i++)
-		{
-			Oid			find_types[] = {UUIDARRAYOID, TEXTARRAYOID};
-			Oid			mend_types[] = {UUIDARRAYOID, TEXTARRAYOID};
+			spine_walk_to(&walk, ids[p]);
+			while (spine_walk_next(&walk))
+			{
+				bool		null;
 
-			fresh[i].find = plan_keep(psprintf("SELECT t.record_id, t.patient_id, t.owner, t.audience::text FROM %s t"
-											   " WHERE t.patient_id = ANY ($1) AND t.owner = ANY ($2)", names[i]),
-									  2, find_types);
-			fresh[i].mend = plan_keep(psprintf("UPDATE %s t SET audience = w.audience::text[]"
-											   " FROM unnest($1, $2) AS w (record_id, audience)"
-											   " WHERE t.record_id = w.record_id", names[i]),
-									  2, mend_types);
+				if (!is_among(slot_getattr(walk.slot, columns[3], &null), codes, ncodes))
+					continue;
+				for (int c = 0; c < FOUND_COLUMNS; c++)
+				{
+					Datum		value;
+
+					if (c == 0)
+						value = CStringGetTextDatum(groups[g].name);
+					else if (c == 4)
+						value = CStringGetTextDatum(OutputFunctionCall(&array_output, slot_getattr(walk.slot, columns[c], &null)));
+					else
+						value = slot_getattr(walk.slot, columns[c], &null);
+					found[c] = accumArrayResult(found[c], value, false, types[c], CurrentMemoryContext);
+				}
+			}
 		}
+		spine_walk_end(&walk, false);
 	}
-	PG_CATCH();
-	{
-		groups_valid = false;
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
 	PopActiveSnapshot();
+	if (found[0] == NULL)
+		return false;
+	for (int c = 0; c < FOUND_COLUMNS; c++)
+		args[c] = makeArrayResult(found[c], CurrentMemoryContext);
+	return true;
 }
 
 /* An array-valued answer of one row, NULL for NULL, copied out of SPI's memory. */
@@ -189,13 +213,11 @@ spine_reaudience(PG_FUNCTION_ARGS)
 	Datum		hosted;
 	bool		null;
 	int64		changed = 0;
-	ArrayBuildState *found[FOUND_COLUMNS] = {NULL};
+	Datum		args[FOUND_COLUMNS];
 
 	spine_owner_enter(&owner);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-
-	groups_load();
 
 	/* what a child's records say about the mother follows hers */
 	if (SPI_execute_with_args("WITH person AS (SELECT DISTINCT l.id FROM pg_catalog.unnest($1) AS p (id),"
@@ -211,32 +233,11 @@ spine_reaudience(PG_FUNCTION_ARGS)
 	hosted = PointerGetDatum(DatumGetArrayTypePCopy(SPI_getbinval(SPI_tuptable->vals[0],
 																  SPI_tuptable->tupdesc, 2, &null)));
 
-	for (int i = 0; i < ngroups; i++)
+	if (records_find(DatumGetArrayTypeP(linked), DatumGetArrayTypeP(hosted), args))
 	{
-		Datum		args[] = {linked, hosted};
-
-		if (SPI_execute_plan(groups[i].find, args, NULL, false, 0) != SPI_OK_SELECT)
-			elog(ERROR, "look-up of audiences failed");
-		for (uint64 r = 0; r < SPI_processed; r++)
-		{
-			found[0] = accumArrayResult(found[0], CStringGetTextDatum(groups[i].place), false, TEXTOID, CurrentMemoryContext);
-			for (int c = 1; c < FOUND_COLUMNS; c++)
-			{
-				Datum		value = SPI_getbinval(SPI_tuptable->vals[r], SPI_tuptable->tupdesc, c, &null);
-
-				found[c] = accumArrayResult(found[c], value, null, c <= 2 ? UUIDOID : TEXTOID, CurrentMemoryContext);
-			}
-		}
-		SPI_freetuptable(SPI_tuptable);
-	}
-	if (found[0] != NULL)
-	{
-		Datum		args[FOUND_COLUMNS];
 		SPITupleTable *wrong;
 		uint64		nwrong;
 
-		for (int c = 0; c < FOUND_COLUMNS; c++)
-			args[c] = makeArrayResult(found[c], CurrentMemoryContext);
 		if (compare_plan == NULL)
 		{
 			Oid			types[FOUND_COLUMNS] = {TEXTARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
@@ -254,15 +255,9 @@ spine_reaudience(PG_FUNCTION_ARGS)
 			Datum		mend_args[] = {SPI_getbinval(wrong->vals[r], wrong->tupdesc, 2, &null),
 			SPI_getbinval(wrong->vals[r], wrong->tupdesc, 3, &null)};
 
-			for (int i = 0; i < ngroups; i++)
-			{
-				if (strcmp(groups[i].place, place) != 0)
-					continue;
-				if (SPI_execute_plan(groups[i].mend, mend_args, NULL, false, 0) != SPI_OK_UPDATE)
-					elog(ERROR, "update of audiences failed");
-				changed += (int64) SPI_processed;
-				break;
-			}
+			if (SPI_execute_plan(mend_plan(place), mend_args, NULL, false, 0) != SPI_OK_UPDATE)
+				elog(ERROR, "update of audiences failed");
+			changed += (int64) SPI_processed;
 		}
 	}
 

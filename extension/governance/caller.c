@@ -64,6 +64,8 @@ PG_FUNCTION_INFO_V1(spine_caller_may_see);
 PG_FUNCTION_INFO_V1(spine_is_caller_system);
 PG_FUNCTION_INFO_V1(spine_is_caller_sender);
 PG_FUNCTION_INFO_V1(spine_my_organisations);
+PG_FUNCTION_INFO_V1(spine_caller_in_duty);
+PG_FUNCTION_INFO_V1(spine_hosted_organisations);
 
 
 /* ---------------------------------------------------------------- invalidation */
@@ -548,4 +550,91 @@ spine_my_organisations(PG_FUNCTION_ARGS)
 {
 	/* a copy: the cache may be renewed while the query still holds the answer */
 	PG_RETURN_DATUM(PointerGetDatum(DatumGetArrayTypePCopy(spine_caller_get()->readable_array)));
+}
+
+/*
+ * spine.caller_in_duty(duties text[]): the organisations for which the caller has one of these
+ * duties; "clinical system" stands for a system that writes and reads.
+ */
+Datum
+spine_caller_in_duty(PG_FUNCTION_ARGS)
+{
+	const SpineCaller *caller = spine_caller_get();
+	char	  **found = palloc(sizeof(char *) * (caller->nmemberships + 1));
+	bool		by_system = false;
+	int			n = 0;
+	Datum	   *duties;
+	bool	   *nulls;
+	int			nduties;
+
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT, &duties, &nulls, &nduties);
+	for (int i = 0; i <= caller->nmemberships; i++)
+	{
+		/* memberships are in order of organisation; the system's has its place among them */
+		bool		last = i == caller->nmemberships;
+		const char *organisation = last ? NULL : caller->memberships[i].organisation;
+		bool		meant = false;
+
+		for (int d = 0; d < nduties; d++)
+		{
+			char	   *duty = nulls[d] ? NULL : TextDatumGetCString(duties[d]);
+
+			if (duty == NULL)
+				continue;
+			meant |= !last && strcmp(caller->memberships[i].duty, duty) == 0;
+			by_system |= strcmp(duty, "clinical system") == 0;
+		}
+		if (by_system && caller->organisation != NULL &&
+			(caller->rights & SPINE_MAY_READ) != 0 && (caller->rights & SPINE_MAY_WRITE) != 0 &&
+			(n == 0 || strcmp(found[n - 1], caller->organisation) < 0) &&
+			(last || strcmp(caller->organisation, organisation) < 0))
+			found[n++] = caller->organisation;
+		if (meant && (n == 0 || strcmp(found[n - 1], organisation) != 0))
+			found[n++] = unconstify(char *, organisation);
+	}
+	PG_RETURN_DATUM(text_array(found, n, CurrentMemoryContext));
+}
+
+/* spine.hosted_organisations(): those for which this node speaks, as it is committed now */
+Datum
+spine_hosted_organisations(PG_FUNCTION_ARGS)
+{
+	static MemoryContext context = NULL;
+	static ArrayType *hosted = NULL;
+	static uint64 hosted_stamp = 0;
+	static LocalTransactionId hosted_only_in = InvalidLocalTransactionId;
+	uint64		now = spine_governance_stamp();
+
+	if (hosted == NULL || hosted_stamp != now ||
+		(hosted_only_in != InvalidLocalTransactionId && hosted_only_in != spine_local_xid()))
+	{
+		MemoryContext fresh = AllocSetContextCreate(CurrentMemoryContext, "spine hosted organisations", ALLOCSET_SMALL_SIZES);
+		MemoryContext old = MemoryContextSwitchTo(fresh);
+		ArrayType  *found = construct_empty_array(TEXTOID);
+		SpineLookup lookup;
+		bool		isnull;
+
+		MemoryContextSwitchTo(old);
+		/* nothing is remembered where nothing tells of a change */
+		if (!spine_governance_has_store())
+			PG_RETURN_ARRAYTYPE_P(found);
+		spine_lookup_begin(&lookup);
+		if (SPI_execute("SELECT coalesce(pg_catalog.array_agg(h.organisation ORDER BY h.organisation COLLATE \"C\"), '{}')"
+						" FROM spine.node_organisation h JOIN spine.node n ON n.name = h.node AND n.is_self",
+						true, 0) != SPI_OK_SELECT || SPI_processed != 1)
+			elog(ERROR, "governance look-up failed");
+		old = MemoryContextSwitchTo(fresh);
+		found = DatumGetArrayTypePCopy(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+		MemoryContextSwitchTo(old);
+		hosted_only_in = lookup.only_in;
+		spine_lookup_end(&lookup);
+		if (context != NULL)
+			MemoryContextDelete(context);
+		MemoryContextSetParent(fresh, TopMemoryContext);
+		context = fresh;
+		hosted = found;
+		hosted_stamp = now;
+	}
+	/* a copy: the cache may be renewed while the query still holds the answer */
+	PG_RETURN_DATUM(PointerGetDatum(DatumGetArrayTypePCopy(PointerGetDatum(hosted))));
 }

@@ -19,7 +19,7 @@ sub log_from
 }
 
 # The view
-is($ryj->sql('SELECT node, direction, state FROM spine.links ORDER BY 2'), "RQM|receiving|connected\nRQM|sending|connected", 'a row for each direction');
+ok($ryj->wait_for("SELECT string_agg(concat_ws(' ', node, direction, state), ', ' ORDER BY direction) = 'RQM receiving connected, RQM sending connected' FROM spine.links"), 'a row for each direction');
 put($ryj, 'first');
 ok(wait_equal($ryj, $rqm), 'a record goes over');
 ok($ryj->wait_for("SELECT lag_rows = 0 AND lag_seconds = 0 AND acknowledged_seq = sent_seq AND received_seq IS NULL $sending"), 'and nothing lags');
