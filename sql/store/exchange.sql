@@ -153,7 +153,7 @@ CREATE VIEW spine.links AS
 	FROM spine.link l
 		JOIN spine.node n ON n.name = l.node
 		LEFT JOIN spine.link_received r ON r.node = l.node;
-COMMENT ON VIEW spine.links IS 'Each neighbour''s link: what was sent and acknowledged, ledger rows still to go (counted to 100,000; null before the first contact), the last error, the next try, what was received from it.';
+COMMENT ON VIEW spine.links IS 'Each neighbour''s link: whether everything is being compared (full_send), what was sent and acknowledged, ledger rows still to go (counted to 100,000; null before the first contact), the last error, the next try, what was received from it.';
 
 GRANT SELECT ON spine.nodes TO spine_member, spine_supplier, spine_governor, spine_operator;
 GRANT SELECT ON spine.links TO spine_operator;
