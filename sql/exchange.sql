@@ -20,6 +20,21 @@ REVOKE EXECUTE ON FUNCTION spine.deliver() FROM PUBLIC;
 COMMENT ON FUNCTION spine.deliver() IS
 	'AFTER STATEMENT trigger (data set, group) with transition tables old_rows and new_rows: appends to spine.delivery one row for each record of this node''s owners and each neighbour, where the record''s content or the neighbour''s part of its audience changed. Writes as spine_owner.';
 
+CREATE FUNCTION spine.refuse_truncate() RETURNS trigger
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+BEGIN
+	RAISE EXCEPTION 'table %.% is not truncated', TG_TABLE_SCHEMA, TG_TABLE_NAME
+		USING ERRCODE = 'object_not_in_prerequisite_state',
+			  DETAIL = 'Neighbours would keep what they have of it.',
+			  HINT = 'DELETE takes it away at neighbours too.';
+END
+$$;
+ALTER FUNCTION spine.refuse_truncate() OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.refuse_truncate() FROM PUBLIC;
+COMMENT ON FUNCTION spine.refuse_truncate() IS 'BEFORE TRUNCATE trigger on what travels: refuses, since no row would be told to the neighbours.';
+
 -- One record for each destination that holds records of these patients is put into the ledger
 -- again: it carries the links and anchors of its patient.
 CREATE FUNCTION spine.deliver_links() RETURNS trigger

@@ -117,6 +117,11 @@ CREATE TRIGGER deliver_insert AFTER INSERT ON spine.agreement_event
 CREATE TRIGGER deliver_update AFTER UPDATE ON spine.agreement_event
 	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION spine.deliver('spine', 'agreement_event');
 
+CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON spine.relationship
+	FOR EACH STATEMENT EXECUTE FUNCTION spine.refuse_truncate();
+CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON spine.dissent
+	FOR EACH STATEMENT EXECUTE FUNCTION spine.refuse_truncate();
+
 -- links and anchors travel with records: a later one is carried by a record of that patient
 CREATE TRIGGER deliver_insert AFTER INSERT ON spine.identity_link
 	REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION spine.deliver_links('identity_link');
