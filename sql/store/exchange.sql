@@ -171,7 +171,7 @@ CREATE VIEW spine.links AS
 		   (SELECT pg_catalog.count(*) FROM spine.receive_fault f WHERE f.node = r.node)
 	FROM spine.link_received r
 		JOIN spine.node n ON n.name = r.node;
-COMMENT ON VIEW spine.links IS 'Each neighbour''s link, a row for each direction. sending: what was sent and acknowledged, ledger rows still to go (counted to 100,000) and the age of the oldest in seconds (both null before the first contact), the last error, the next try; state new, connected, waiting (for the next try), paused, behind or ended. receiving: what came, and how many rows were set aside; state new, connected, waiting (it is not connected now) or ended.';
+COMMENT ON VIEW spine.links IS 'Each neighbour''s link, a row for each direction. sending: whether everything is being compared (full_send), what was sent and acknowledged, ledger rows still to go (counted to 100,000) and the age of the oldest in seconds (both null before the first contact), the last error, the next try; state new, connected, waiting (for the next try), paused, behind or ended. receiving: what came, and how many rows were set aside; state new, connected, waiting (it is not connected now) or ended.';
 
 GRANT SELECT ON spine.nodes TO spine_member, spine_supplier, spine_governor, spine_operator;
 GRANT SELECT ON spine.links TO spine_operator;
