@@ -99,6 +99,8 @@ static Chore chores[] = {
 	"SELECT spine.make_ledger_partitions() WHERE EXISTS (SELECT FROM spine.link)", 60 * 60 * 1000},
 	{"making and dropping the tables of submissions",
 	"SELECT spine.make_submission_partitions(), spine.drop_old_submissions()", 60 * 60 * 1000},
+	{"asking for comparisons that are due",
+	"SELECT spine.reconcile_nightly()", 60 * 1000},
 	{"keeping the ledger's budget",
 	"SELECT spine.keep_ledger_budget()", 1000},
 	/* agreements that time alone begins or ends, records written while something changed */

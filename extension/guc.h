@@ -25,6 +25,7 @@ extern int	spine_courier_reconnect;	/* ms a connection is kept */
 extern int	spine_neighbour_session;	/* ms a neighbour's session is listened to */
 extern int	spine_witness_interval; /* ms between two heads of the access log that are said */
 
+extern char *spine_reconcile_at;	/* when neighbours are compared: a time of day or an interval */
 extern int	spine_raw_retention;	/* minutes that submissions are kept as they came */
 extern int	spine_submission_retention; /* minutes that their counts are kept */
 

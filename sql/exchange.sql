@@ -28,6 +28,21 @@ REVOKE EXECUTE ON FUNCTION spine.deliver() FROM PUBLIC;
 COMMENT ON FUNCTION spine.deliver() IS
 	'AFTER STATEMENT trigger (data set, group) with transition tables old_rows and new_rows: appends to spine.delivery one row for each record of this node''s owners and each neighbour, where the record''s content or the neighbour''s part of its audience changed. Writes as spine_owner.';
 
+CREATE FUNCTION spine.refuse_truncate() RETURNS trigger
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+BEGIN
+	RAISE EXCEPTION 'table %.% is not truncated', TG_TABLE_SCHEMA, TG_TABLE_NAME
+		USING ERRCODE = 'object_not_in_prerequisite_state',
+			  DETAIL = 'Neighbours would keep what they have of it.',
+			  HINT = 'DELETE takes it away at neighbours too.';
+END
+$$;
+ALTER FUNCTION spine.refuse_truncate() OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.refuse_truncate() FROM PUBLIC;
+COMMENT ON FUNCTION spine.refuse_truncate() IS 'BEFORE TRUNCATE trigger on what travels: refuses, since no row would be told to the neighbours.';
+
 -- One record for each destination that holds records of these patients is put into the ledger
 -- again: it carries the links and anchors of its patient.
 CREATE FUNCTION spine.deliver_links() RETURNS trigger
@@ -269,7 +284,7 @@ BEGIN
 		ORDER BY c.relname
 	LOOP
 		EXECUTE format('SELECT xid FROM %s ORDER BY xid DESC LIMIT 1', part.class) INTO highest;
-		-- a position before this can no longer be served from the ledger: link_turn sends everything anew
+		-- a position before this can no longer be served from the ledger: link_turn compares everything
 		UPDATE spine.link SET pruned_before = greatest(pruned_before, highest)
 			WHERE node = part.node AND highest IS NOT NULL;
 		EXECUTE format('DROP TABLE %s', part.class);
@@ -282,7 +297,7 @@ ALTER FUNCTION spine.prune_ledger(interval) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.prune_ledger(interval) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION spine.prune_ledger(interval) TO spine_operator;
 COMMENT ON FUNCTION spine.prune_ledger(interval) IS
-	'Drops the ledger''s months older than this. A neighbour that was away for longer is sent everything again. Returns the number of partitions dropped.';
+	'Drops the ledger''s months older than this. With a neighbour that was away for longer everything is compared. Returns the number of partitions dropped.';
 
 -- ---------------------------------------------------------------- rows and statements
 
@@ -292,6 +307,13 @@ CREATE FUNCTION spine.kept_row(query text, VARIADIC arguments "any") RETURNS rec
 ALTER FUNCTION spine.kept_row(text, "any") OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.kept_row(text, "any") FROM PUBLIC;
 COMMENT ON FUNCTION spine.kept_row(text, "any") IS 'EXECUTE of a query that returns one row, whose plan is kept for the session: for tables that are known only then. Runs as the caller.';
+
+CREATE FUNCTION spine.kept_read(query text, VARIADIC arguments "any") RETURNS record
+	LANGUAGE c STABLE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'spine_kept_row';
+ALTER FUNCTION spine.kept_read(text, "any") OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.kept_read(text, "any") FROM PUBLIC;
+COMMENT ON FUNCTION spine.kept_read(text, "any") IS 'spine.kept_row() of a query that only reads, and sees what the statement that calls it sees.';
 
 CREATE FUNCTION spine.kept_count(query text, VARIADIC arguments "any") RETURNS bigint
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -736,7 +758,7 @@ BEGIN
 	IF NOT FOUND THEN
 		RETURN;
 	END IF;
-	SELECT * INTO puts, put_ids, patients, episodes FROM spine.kept_row(format(
+	SELECT * INTO puts, put_ids, patients, episodes FROM spine.kept_read(format(
 		'SELECT jsonb_agg(%1$s), array_agg(t.%2$I), %3$s FROM %4$s t CROSS JOIN LATERAL (SELECT %5$s AS audience) a '
 		'WHERE t.%2$I = ANY ($2) AND t.owner = ANY ($3) AND spine.audience_names(a.audience, $4)',
 		-- what no clause gives the neighbour stays here; a document keeps its nulls: its digest is taken over them
@@ -806,19 +828,15 @@ DECLARE
 	last_seq bigint;
 	place jsonb;
 	begins boolean := false;
+	compare jsonb;
+	attest jsonb;
 	reason text;
-	the_table record;
-	following record;
 	batch jsonb;
 	rows jsonb := '[]';
 	withdrawn jsonb;
 	part record;
-	ids uuid[];
-	scanned bigint;
-	last_scanned uuid;
 	patients uuid[] := '{}';
 	episodes uuid[] := '{}';
-	upto uuid;
 	count_found bigint;
 	pointer record;
 BEGIN
@@ -880,63 +898,47 @@ BEGIN
 		this_epoch := gen_random_uuid();
 		last_seq := 0;
 		begins := true;
-		place := jsonb_build_object('cluster', here, 'from', present::text,
-									'full', jsonb_build_object('relation', 'spine.agreement_event'));
+		place := jsonb_build_object('cluster', here, 'from', present::text);
 	END IF;
 
-	IF place ? 'full' THEN
-		-- everything, table by table, in ranges of ids: what the neighbour has in the range and we
-		-- do not name, it drops. What changes meanwhile follows from the ledger.
-		SELECT * INTO the_table FROM spine.exchange_tables() t
-			WHERE (t.ord, t.relation) >= (spine.exchange_place(place -> 'full' ->> 'relation'), place -> 'full' ->> 'relation')
-			ORDER BY t.ord, t.relation LIMIT 1;
-		IF FOUND THEN
-			IF the_table.relation <> place -> 'full' ->> 'relation' THEN
-				place := jsonb_set(place, '{full}', jsonb_build_object('relation', the_table.relation));
-			END IF;
-			EXECUTE format(
-				'WITH scanned AS (SELECT t.%1$I AS id, t.owner = ANY ($2) AND spine.audience_names(t.audience, $3) AS due '
-				'FROM %2$s t WHERE $1 IS NULL OR t.%1$I > $1 ORDER BY t.%1$I LIMIT $4 * 20::bigint), '
-				'due AS (SELECT s.id FROM scanned s WHERE s.due ORDER BY s.id LIMIT $4) '
-				'SELECT ARRAY(SELECT d.id FROM due d), (SELECT count(*) FROM scanned), '
-				'(SELECT s.id FROM scanned s ORDER BY s.id DESC LIMIT 1)',
-				the_table.id_column, the_table.class)
-				INTO ids, scanned, last_scanned
-				USING (place -> 'full' ->> 'after')::uuid, own, their, most;
-			-- how far this batch speaks for the table: null, to its end
-			upto := CASE WHEN cardinality(ids) = most THEN ids[most]
-						 WHEN scanned = most * 20::bigint THEN last_scanned END;
-			SELECT * INTO part FROM spine.rows_for_neighbour(the_table.relation, ids, own, their);
-			rows := coalesce(part.puts, '[]');
-			patients := coalesce(part.patients, '{}');
-			episodes := coalesce(part.episodes, '{}');
-			batch := jsonb_build_object('sweep', jsonb_build_object(
-				'relation', the_table.relation, 'after', place -> 'full' ->> 'after', 'upto', upto));
-			IF upto IS NOT NULL THEN
-				place := jsonb_set(place, '{full,after}', to_jsonb(upto));
-			ELSE
-				SELECT * INTO following FROM spine.exchange_tables() t
-					WHERE (t.ord, t.relation) > (the_table.ord, the_table.relation)
-					ORDER BY t.ord, t.relation LIMIT 1;
-				IF FOUND THEN
-					place := jsonb_set(place, '{full}', jsonb_build_object('relation', following.relation));
-				ELSE
-					place := place - 'full';
-				END IF;
-			END IF;
-		ELSE
-			place := place - 'full';
-		END IF;
-		IF NOT place ? 'full' THEN
-			-- of other tables it holds nothing of ours
-			batch := coalesce(batch, '{}') || jsonb_build_object('relations',
-				(SELECT jsonb_agg(t.relation) FROM spine.exchange_tables() t));
-		END IF;
+	IF answer ? 'key' THEN
+		PERFORM spine.take_key(to_node, decode(answer ->> 'key', 'hex'));
+	END IF;
+	IF begins THEN
+		compare := '{"step": "new"}';
+		count_found := 0;
 	ELSE
+		compare := place -> 'compare';
+		IF compare IS NULL AND EXISTS (SELECT FROM spine.link_comparison c WHERE c.node = to_node AND c.asked_at IS NOT NULL) THEN
+			compare := '{"step": "new"}';
+		END IF;
+		IF place ? 'attest' THEN
+			PERFORM spine.attested(to_node, place -> 'attest', answer -> 'reply');
+			-- the neighbour's position forgets it by the next batch, should that be empty
+			batch := '{}';
+		END IF;
+		place := place - 'compare' - 'attest';
 		SELECT * INTO pointer FROM spine.next_deliveries(to_node, place, present, most, last_seq);
 		count_found := pointer.counted;
-
 		IF count_found = 0 THEN
+			place := pointer.place;
+		END IF;
+	END IF;
+
+	IF compare IS NOT NULL AND (count_found = 0 OR compare ? 'led') THEN
+		-- a step of the comparison; where there is a backlog too, they take turns
+		SELECT * INTO part FROM spine.compare_turn(to_node, compare - 'led', answer -> 'reply', own, their, place, most);
+		compare := part.next;
+		rows := part.rows;
+		patients := coalesce(part.patients, '{}');
+		episodes := coalesce(part.episodes, '{}');
+		batch := CASE WHEN part.part IS NULL THEN '{}' ELSE jsonb_build_object('compare', part.part) END;
+	ELSIF count_found = 0 THEN
+		SELECT * INTO part FROM spine.attest_turn(to_node, own, their);
+		IF part.part IS NOT NULL THEN
+			attest := part.next;
+			batch := jsonb_build_object('attest', part.part);
+		ELSIF batch IS NULL THEN
 			IF link.acknowledged_seq IS DISTINCT FROM last_seq OR link.state <> 'connected' OR link.position IS NULL THEN
 				PERFORM set_config('synchronous_commit', 'off', true);
 				UPDATE spine.link l
@@ -946,7 +948,8 @@ BEGIN
 			END IF;
 			RETURN NULL;
 		END IF;
-
+	ELSE
+		compare := compare || '{"led": true}';
 		place := pointer.place;
 		-- the records as they are now; what the neighbour may not have, or is gone, is withdrawn
 		FOR part IN
@@ -963,6 +966,10 @@ BEGIN
 			patients := patients || coalesce(part.patients, '{}');
 			episodes := episodes || coalesce(part.episodes, '{}');
 		END LOOP;
+	END IF;
+	place := place || jsonb_strip_nulls(jsonb_build_object('attest', attest));
+	IF compare IS NOT NULL THEN
+		place := place || jsonb_build_object('compare', compare);
 	END IF;
 
 	batch := coalesce(batch, '{}') || jsonb_build_object(
@@ -1120,7 +1127,8 @@ BEGIN
 	PERFORM spine.wake_link(sender);
 	-- waits for a batch that a lost connection may still be applying
 	RETURN (SELECT jsonb_build_object('status', 'position', 'node', s.name, 'epoch', r.epoch, 'seq', r.seq, 'position', r.position,
-									  'clock', clock_timestamp(), 'witness', spine.heads_witnessed(sender))
+									  'clock', clock_timestamp(), 'witness', spine.heads_witnessed(sender),
+									  'key', spine.own_public_key(), 'reply', (SELECT c.reply FROM spine.link_compared c WHERE c.node = sender))
 			FROM spine.node s, (SELECT * FROM spine.link_received l WHERE l.node = sender FOR UPDATE) r WHERE s.is_self);
 END
 $$;
@@ -1131,7 +1139,7 @@ COMMENT ON FUNCTION spine.receive_position() IS
 	'For a neighbour''s courier: the epoch, sequence and position of its last batch applied here.';
 
 -- The set of rows of one table, by one statement each; raises where any of them cannot be applied.
--- whole: a full send, in which the owner's word counts even when its revision went back.
+-- whole: what a comparison sends, in which the owner's word counts even when its revision went back.
 -- vacate: first take away records of the same owner that hold one of these local ids.
 CREATE FUNCTION spine.receive_set(sender text, the_relation text, contents jsonb, whole boolean, vacate boolean) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -1145,6 +1153,7 @@ DECLARE
 	newer text;
 	known text[];
 	rewound bigint;
+	altered bigint;
 BEGIN
 	SELECT * INTO STRICT the_table FROM spine.exchange_tables(the_relation);
 	SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum),
@@ -1161,16 +1170,21 @@ BEGIN
 	END IF;
 
 	IF whole THEN
-		-- only a node that lost transactions says less, or another thing under the same revision
+		-- only a node that lost transactions says less; where it says another thing under the same revision,
+		-- it has, or the copy here was changed by hand
 		EXECUTE format(
-			'SELECT count(*) FROM %1$s t JOIN jsonb_populate_recordset(NULL::%1$s, $1) r USING (%2$I) '
-			'WHERE t.revision > r.revision '
-			'OR (t.revision = r.revision AND to_jsonb(t.*) - ''audience'' <> to_jsonb(r.*) - ''audience'')',
+			'SELECT count(*) FILTER (WHERE t.revision > r.revision), count(*) FILTER (WHERE t.revision = r.revision '
+			'AND to_jsonb(t.*) - ''audience'' <> to_jsonb(r.*) - ''audience'') '
+			'FROM %1$s t JOIN jsonb_populate_recordset(NULL::%1$s, $1) r USING (%2$I)',
 			the_table.class, the_table.id_column)
-			INTO rewound USING contents;
+			INTO rewound, altered USING contents;
 		IF rewound > 0 THEN
 			PERFORM spine.note_incident('revision_went_back', sender,
 				jsonb_build_object('relation', the_relation, 'records', rewound));
+		END IF;
+		IF altered > 0 THEN
+			PERFORM spine.note_incident('content_differed', sender,
+				jsonb_build_object('relation', the_relation, 'records', altered));
 		END IF;
 	END IF;
 
@@ -1322,8 +1336,9 @@ ALTER FUNCTION spine.receive_puts(text, text, jsonb, boolean) OWNER TO spine_own
 REVOKE EXECUTE ON FUNCTION spine.receive_puts(text, text, jsonb, boolean) FROM PUBLIC;
 COMMENT ON FUNCTION spine.receive_puts(text, text, jsonb, boolean) IS 'Applies rows of one table, setting aside those that cannot be.';
 
--- Takes away rows of the sender's owners: from the table, and from wherever else a copy was kept.
-CREATE FUNCTION spine.receive_withdrawals(sender text, the_relation text, ids uuid[]) RETURNS void
+-- Takes away rows of the sender's owners: from the table, and from wherever else a copy was kept. Returns
+-- whose they were.
+CREATE FUNCTION spine.receive_withdrawals(sender text, the_relation text, ids uuid[]) RETURNS uuid[]
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 	-- plans are kept from when the tables were small
@@ -1331,60 +1346,33 @@ CREATE FUNCTION spine.receive_withdrawals(sender text, the_relation text, ids uu
 	AS $$
 DECLARE
 	the_table record;
+	patients uuid[];
 BEGIN
 	DELETE FROM spine.receive_fault f WHERE f.relation = the_relation AND f.node = sender AND f.record_id = ANY (ids);
-	DELETE FROM spine.waiting_row w WHERE w.relation = the_relation AND w.node = sender AND w.record_id = ANY (ids);
+	WITH gone AS (
+		DELETE FROM spine.waiting_row w WHERE w.relation = the_relation AND w.node = sender AND w.record_id = ANY (ids)
+			RETURNING (w.content ->> 'patient_id')::uuid AS patient
+	)
+	SELECT array_agg(DISTINCT g.patient) INTO patients FROM gone g WHERE g.patient IS NOT NULL;
 	SELECT * INTO the_table FROM spine.exchange_tables(the_relation);
 	-- what was said stays said
 	IF NOT FOUND OR spine.exchange_is_said(the_relation) THEN
-		RETURN;
+		RETURN coalesce(patients, '{}');
 	END IF;
-	PERFORM spine.kept_count(format('DELETE FROM %s t WHERE t.%I = ANY ($1) AND t.owner IN '
-									'(SELECT o.organisation FROM spine.node_organisation o WHERE o.node = $2)',
-									the_table.class, the_table.id_column), ids, sender);
+	SELECT g.patients INTO patients
+		FROM spine.kept_row(format('WITH gone AS (DELETE FROM %s t WHERE t.%I = ANY ($1) AND t.owner IN '
+								   '(SELECT o.organisation FROM spine.node_organisation o WHERE o.node = $2) RETURNING %s AS patient) '
+								   'SELECT array_agg(DISTINCT g.patient) FROM gone g WHERE g.patient IS NOT NULL',
+								   the_table.class, the_table.id_column, CASE WHEN the_table.is_group THEN 't.patient_id' ELSE 'NULL::uuid' END),
+							ids, sender) AS g (patients uuid[]);
 	DELETE FROM spine.unknown_item u WHERE u.relation = the_relation AND u.record_id = ANY (ids)
 		AND u.owner IN (SELECT o.organisation FROM spine.node_organisation o WHERE o.node = sender);
+	RETURN coalesce(patients, '{}');
 END
 $$;
 ALTER FUNCTION spine.receive_withdrawals(text, text, uuid[]) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.receive_withdrawals(text, text, uuid[]) FROM PUBLIC;
-COMMENT ON FUNCTION spine.receive_withdrawals(text, text, uuid[]) IS 'Removes rows that a neighbour withdraws.';
-
--- In a full send: rows of the sender's owners in this range of ids that the batch does not name.
-CREATE FUNCTION spine.receive_sweep(sender text, the_relation text, after_id uuid, upto_id uuid, named uuid[]) RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
-	AS $$
-DECLARE
-	the_table record;
-	ids uuid[];
-BEGIN
-	SELECT array_agg(x.record_id) INTO ids FROM (
-			SELECT w.record_id, w.relation, w.node FROM spine.waiting_row w
-			UNION SELECT f.record_id, f.relation, f.node FROM spine.receive_fault f) x
-		WHERE x.relation = the_relation AND x.node = sender
-			AND (after_id IS NULL OR x.record_id > after_id) AND (upto_id IS NULL OR x.record_id <= upto_id)
-			AND x.record_id <> ALL (named);
-	IF ids IS NOT NULL THEN
-		PERFORM spine.receive_withdrawals(sender, the_relation, ids);
-	END IF;
-	SELECT * INTO the_table FROM spine.exchange_tables(the_relation);
-	IF NOT FOUND THEN
-		RETURN;
-	END IF;
-	EXECUTE format('SELECT array_agg(t.%1$I) FROM %2$s t '
-				   'WHERE ($1 IS NULL OR t.%1$I > $1) AND ($2 IS NULL OR t.%1$I <= $2) AND t.owner IN '
-				   '(SELECT o.organisation FROM spine.node_organisation o WHERE o.node = $3) AND t.%1$I <> ALL ($4)',
-				   the_table.id_column, the_table.class)
-		INTO ids USING after_id, upto_id, sender, named;
-	IF ids IS NOT NULL THEN
-		PERFORM spine.receive_withdrawals(sender, the_relation, ids);
-	END IF;
-END
-$$;
-ALTER FUNCTION spine.receive_sweep(text, text, uuid, uuid, uuid[]) OWNER TO spine_owner;
-REVOKE EXECUTE ON FUNCTION spine.receive_sweep(text, text, uuid, uuid, uuid[]) FROM PUBLIC;
-COMMENT ON FUNCTION spine.receive_sweep(text, text, uuid, uuid, uuid[]) IS 'Removes rows that a full send does not name.';
+COMMENT ON FUNCTION spine.receive_withdrawals(text, text, uuid[]) IS 'Removes rows that a neighbour withdraws. Returns their patients.';
 
 -- Episodes and links that came with records. Each node speaks for its own alone.
 CREATE FUNCTION spine.receive_links(sender text, batch jsonb) RETURNS void
@@ -1501,6 +1489,8 @@ DECLARE
 	part record;
 	faults integer := 0;
 	whole boolean;
+	patients uuid[] := '{}';
+	reply jsonb;
 	strangers text[];
 	refusal text;
 BEGIN
@@ -1514,7 +1504,8 @@ BEGIN
 	END IF;
 	PERFORM spine.wake_link(sender);
 	SELECT * INTO received FROM spine.link_received r WHERE r.node = sender FOR UPDATE;
-	answer := answer || jsonb_build_object('clock', clock_timestamp(), 'epoch', received.epoch, 'seq', received.seq, 'position', received.position);
+	answer := answer || jsonb_build_object('clock', clock_timestamp(), 'epoch', received.epoch, 'seq', received.seq, 'position', received.position,
+		'reply', (SELECT c.reply FROM spine.link_compared c WHERE c.node = sender));
 
 	-- An error raised would undo the note of it: what is refused is answered.
 	refusal := spine.batch_fault(batch, sender, me);
@@ -1554,11 +1545,12 @@ BEGIN
 	-- A crash here takes the rows and the position back together, and the sender goes on from there:
 	-- records need not wait for the disk. What ends something does.
 	IF NOT EXISTS (SELECT FROM jsonb_array_elements(batch -> 'rows') e
-				   WHERE e ->> 'action' = 'withdraw' OR e ->> 'relation' LIKE 'spine.%') THEN
+				   WHERE e ->> 'action' = 'withdraw' OR e ->> 'relation' LIKE 'spine.%')
+		AND NOT batch ? 'attest' AND (batch -> 'compare' ->> 'step') IS DISTINCT FROM 'receipt' THEN
 		PERFORM set_config('synchronous_commit', 'off', true);
 	END IF;
 
-	whole := batch ? 'sweep';
+	whole := batch -> 'compare' ->> 'step' IS NOT DISTINCT FROM 'mend';
 	own := spine.organisations_of(me);
 	BEGIN
 		PERFORM spine.receive_links(sender, batch)
@@ -1571,28 +1563,18 @@ BEGIN
 						  ELSE spine.exchange_place(p.relation) END, p.relation
 		LOOP
 			IF part.action = 'withdraw' THEN
-				PERFORM spine.receive_withdrawals(sender, part.relation, part.ids);
+				patients := patients || spine.receive_withdrawals(sender, part.relation, part.ids);
 			ELSE
 				faults := faults + spine.receive_puts(sender, part.relation, part.contents, whole);
 			END IF;
 		END LOOP;
 
-		IF whole THEN
-			PERFORM spine.receive_sweep(sender, batch -> 'sweep' ->> 'relation',
-				(batch -> 'sweep' ->> 'after')::uuid, (batch -> 'sweep' ->> 'upto')::uuid,
-				ARRAY(SELECT (e -> 'row' ->> spine.exchange_id(e ->> 'relation'))::uuid
-					  FROM jsonb_array_elements(batch -> 'rows') e WHERE e ->> 'action' = 'put'));
+		IF batch ? 'compare' THEN
+			reply := spine.receive_comparison(sender, batch -> 'compare');
+		ELSIF batch ? 'attest' THEN
+			reply := spine.receive_attest(sender, batch -> 'attest');
 		END IF;
-		IF batch ? 'relations' THEN
-			FOR part IN
-				SELECT t.relation FROM spine.exchange_tables() t
-				UNION SELECT w.relation FROM spine.waiting_row w WHERE w.node = sender
-				UNION SELECT f.relation FROM spine.receive_fault f WHERE f.node = sender
-			LOOP
-				PERFORM spine.receive_sweep(sender, part.relation, NULL, NULL, '{}')
-					WHERE NOT batch -> 'relations' ? part.relation;
-			END LOOP;
-		END IF;
+		PERFORM spine.forget_patients(sender, patients) WHERE patients <> '{}';
 	EXCEPTION WHEN OTHERS THEN
 		IF left(SQLSTATE, 2) IN ('08', '25', '40', '42', '53', '55', '57', '58', 'F0', 'XX') THEN
 			RAISE;
@@ -1611,7 +1593,8 @@ BEGIN
 			received_at = clock_timestamp()
 		WHERE r.node = sender;
 	RETURN jsonb_build_object('status', 'done', 'node', me, 'epoch', batch -> 'epoch', 'seq', batch -> 'seq',
-							  'position', batch -> 'position', 'faults', faults, 'clock', clock_timestamp());
+							  'position', batch -> 'position', 'faults', faults, 'clock', clock_timestamp(),
+							  'reply', coalesce(reply, CASE WHEN batch -> 'position' ? 'compare' THEN answer -> 'reply' END));
 END
 $$;
 ALTER FUNCTION spine.receive(jsonb) OWNER TO spine_owner;
@@ -1646,10 +1629,8 @@ BEGIN
 		OR jsonb_typeof(batch -> 'position') IS DISTINCT FROM 'object'
 		OR pg_column_size(batch -> 'position') > 1024 * 1024
 		OR jsonb_typeof(batch -> 'rows') IS DISTINCT FROM 'array'
-		OR (batch ? 'sweep' AND NOT coalesce(
-				jsonb_typeof(batch -> 'sweep') = 'object' AND batch -> 'sweep' ->> 'relation' ~ a_relation
-				AND coalesce(batch -> 'sweep' ->> 'after' ~ an_id, true) AND coalesce(batch -> 'sweep' ->> 'upto' ~ an_id, true), false))
-		OR (batch ? 'relations' AND jsonb_typeof(batch -> 'relations') <> 'array')
+		OR (batch ? 'compare' AND jsonb_typeof(batch -> 'compare') <> 'object')
+		OR (batch ? 'attest' AND jsonb_typeof(batch -> 'attest') <> 'object')
 		OR EXISTS (SELECT FROM jsonb_each(batch) k
 				   WHERE k.key IN ('episodes', 'identity_links', 'family_links', 'episode_links')
 						AND jsonb_typeof(k.value) <> 'array') THEN
@@ -1878,7 +1859,8 @@ BEGIN
 	PERFORM spine.make_ledger_partitions();
 
 	INSERT INTO spine.link_received (node) VALUES (connect_node.name) ON CONFLICT DO NOTHING;
-	-- without an epoch the next contact begins one, with everything that the neighbour should have
+	-- without an epoch the next contact begins one, and compares what the neighbour has with what it should have; its key is taken anew
+	UPDATE spine.node_key k SET state = 'past' WHERE k.node = connect_node.name AND k.state = 'pinned';
 	INSERT INTO spine.link (node, since) VALUES (connect_node.name, pg_current_xact_id())
 		ON CONFLICT (node) DO UPDATE SET epoch = NULL, position = NULL, retry_at = NULL, since = EXCLUDED.since;
 	PERFORM spine.ring_doorbell();

@@ -81,10 +81,12 @@ DECLARE
 BEGIN
 	-- links
 	FOR link IN
-		SELECT l.*, n.state AS node_state, n.conninfo IS NOT NULL AS reachable, n.connected_at
-		FROM spine.link l JOIN spine.node n ON n.name = l.node WHERE n.state <> 'ended' ORDER BY l.node
+		SELECT l.*, n.state AS node_state, n.connected_at
+		FROM spine.link l JOIN spine.node n ON n.name = l.node
+		-- who only sends to us is not called
+		WHERE n.state <> 'ended' AND n.conninfo IS NOT NULL ORDER BY l.node
 	LOOP
-		IF link.reachable AND link.node_state = 'active' THEN
+		IF link.node_state = 'active' THEN
 			RETURN QUERY VALUES ('link_contact', link.node, extract(epoch FROM clock_timestamp() - coalesce(link.contact_at, link.connected_at))::numeric,
 				format('%s, last answer %s%s', link.state, coalesce(link.contact_at::text, 'never'), CASE WHEN link.state = 'waiting' THEN ', ' || left(link.last_error, 200) END),
 				'See last_error in spine.links; then the network, the neighbour''s server, certificates and pg_hba.conf there.');

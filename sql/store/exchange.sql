@@ -13,13 +13,14 @@ CREATE TABLE spine.delivery (
 	revision bigint NOT NULL,
 	action text NOT NULL CHECK (action IN ('put', 'withdraw')),
 	clause text,
-	at timestamptz NOT NULL DEFAULT pg_catalog.now()
+	at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	receipt_id uuid
 ) PARTITION BY LIST (destination);
 CREATE INDEX delivery_position ON spine.delivery (destination, xid, delivery_id);
 -- what governs leaves before the rest of a large transaction
 CREATE INDEX delivery_governs ON spine.delivery (destination, xid, delivery_id) WHERE pg_catalog.left(relation, 6) = 'spine.';
 CREATE TABLE spine.delivery_default PARTITION OF spine.delivery DEFAULT;
-COMMENT ON TABLE spine.delivery IS 'What has to leave, or left, this node: one row for each record and destination whenever its content or its audience changes there. Append-only; pointers, no content.';
+COMMENT ON TABLE spine.delivery IS 'What has to leave, or left, this node: one row for each record and destination whenever its content or its audience changes there. Append-only, but for the receipt by which the destination proves a withdrawal; pointers, no content.';
 
 CREATE TABLE spine.link (
 	node text PRIMARY KEY REFERENCES spine.node,
@@ -120,6 +121,11 @@ CREATE TRIGGER deliver_insert AFTER INSERT ON spine.agreement_event
 CREATE TRIGGER deliver_update AFTER UPDATE ON spine.agreement_event
 	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION spine.deliver('spine', 'agreement_event');
 
+CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON spine.relationship
+	FOR EACH STATEMENT EXECUTE FUNCTION spine.refuse_truncate();
+CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON spine.dissent
+	FOR EACH STATEMENT EXECUTE FUNCTION spine.refuse_truncate();
+
 -- links and anchors travel with records: a later one is carried by a record of that patient
 CREATE TRIGGER deliver_insert AFTER INSERT ON spine.identity_link
 	REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION spine.deliver_links('identity_link');
@@ -147,7 +153,7 @@ COMMENT ON VIEW spine.nodes IS 'This node and its neighbours, with the organisat
 CREATE VIEW spine.links AS
 	SELECT l.node, 'sending' AS direction,
 		   CASE WHEN n.state <> 'active' THEN n.state WHEN l.paused THEN 'paused' WHEN n.behind THEN 'behind' ELSE l.state END AS state,
-		   l.position -> 'full' IS NOT NULL AS full_send,
+		   l.position -> 'compare' IS NOT NULL AS full_send,
 		   l.sent_seq, l.sent_at, l.acknowledged_seq, l.acknowledged_at,
 		   NULL::bigint AS received_seq, NULL::timestamptz AS received_at,
 		   spine.link_lag(l.node) AS lag_rows, spine.link_lag_seconds(l.node) AS lag_seconds,
@@ -160,7 +166,7 @@ CREATE VIEW spine.links AS
 				WHEN EXISTS (SELECT FROM pg_catalog.pg_stat_activity a
 							 WHERE a.usename = n.role_name AND a.datname = pg_catalog.current_database()) THEN 'connected'
 				ELSE 'waiting' END,
-		   r.position -> 'full' IS NOT NULL,
+		   r.position -> 'compare' IS NOT NULL,
 		   NULL, NULL, NULL, NULL, r.seq, r.received_at, NULL, NULL, NULL, NULL, NULL,
 		   (SELECT pg_catalog.count(*) FROM spine.receive_fault f WHERE f.node = r.node)
 	FROM spine.link_received r
