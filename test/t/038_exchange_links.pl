@@ -106,7 +106,11 @@ sub mended
 {
 	my ($what, $node, $statement) = @_;
 	my $epochs = $rqm->sql('SELECT cardinality(past_epochs) FROM spine.link_received');
+	# nothing is on its way while it is done
+	$ryj->sql("SELECT spine.pause_link('RQM')");
+	$rqm->wait_for("SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = 'node_ryj'") // die "the courier does not go\n";
 	$node->sql($statement);
+	$ryj->sql("SELECT spine.resume_link('RQM')");
 	put($ryj, "after $what");
 	ok($rqm->wait_for("SELECT cardinality(past_epochs) = $epochs + 1 FROM spine.link_received"), "$what: a new epoch begins");
 	ok(wait_equal($ryj, $rqm), 'and the sets are equal');
