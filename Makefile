@@ -45,6 +45,8 @@ OBJS = \
 	extension/exchange/doorbell.o \
 	extension/exchange/deliver.o \
 	extension/exchange/conninfo.o \
+	extension/exchange/digest.o \
+	extension/exchange/sign.o \
 	extension/watch/watch.o \
 	extension/exchange/rows.o \
 	extension/generate/generate.o extension/generate/journey.o extension/generate/marginals.o \
@@ -74,6 +76,7 @@ SQL_FILES = \
 	sql/examples.sql \
 	sql/specification.sql \
 	sql/exchange.sql \
+	sql/reconcile.sql \
 	sql/witness.sql \
 	sql/health.sql \
 	sql/generate.sql \
@@ -89,6 +92,7 @@ STORE_FILES = \
 	sql/store/audit.sql \
 	sql/store/relationships.sql \
 	sql/store/exchange.sql \
+	sql/store/reconcile.sql \
 	sql/store/officer.sql \
 	sql/store/health.sql \
 	policies/store_policies.sql \
@@ -103,7 +107,7 @@ PG_CONFIG ?= pg_config
 # Declared exceptions to -Wextra: PostgreSQL's fmgr and hook signatures leave parameters unused.
 PG_CPPFLAGS = -I$(CURDIR)/extension -isystem $(shell $(PG_CONFIG) --includedir-server) -isystem $(shell $(PG_CONFIG) --includedir)
 PG_CFLAGS   = -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers -Wno-sign-compare -Wno-cast-function-type
-SHLIB_LINK  = -lpq -Wl,--version-script=$(CURDIR)/extension/exports.map
+SHLIB_LINK  = -lpq -lcrypto -Wl,--version-script=$(CURDIR)/extension/exports.map
 # no bitcode: it doubles the build, and nothing here is inlined into queries
 override with_llvm := no
 
