@@ -178,8 +178,8 @@ courier_list(void)
 	{
 		spine_worker_begin("reading the neighbours");
 		if (SPI_execute_plan(courier_plan(&list_plan,
-										  "SELECT n.name, n.conninfo, l.retry_at IS NULL FROM spine.node n JOIN spine.link l ON l.node = n.name "
-										  "WHERE NOT n.is_self AND n.state = 'active' AND NOT l.paused AND n.conninfo IS NOT NULL", 0, NULL),
+										  "SELECT n.name, n.conninfo, l.retry_at IS NULL FROM spine.node n LEFT JOIN spine.link l ON l.node = n.name "
+										  "WHERE NOT n.is_self AND n.state = 'active' AND l.paused IS NOT TRUE AND n.conninfo IS NOT NULL", 0, NULL),
 							 NULL, NULL, true, 0) != SPI_OK_SELECT)
 			elog(ERROR, "the neighbours could not be read");
 

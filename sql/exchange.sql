@@ -842,7 +842,8 @@ DECLARE
 BEGIN
 	SELECT * INTO link FROM spine.link l WHERE l.node = to_node;
 	IF NOT FOUND THEN
-		RETURN NULL;
+		-- deleted by hand: begin anew, as after connect_node
+		INSERT INTO spine.link (node) VALUES (to_node) ON CONFLICT DO NOTHING RETURNING * INTO link;
 	END IF;
 	IF answer ->> 'node' IS DISTINCT FROM to_node THEN
 		RAISE EXCEPTION 'the node reached is "%", not "%"', answer ->> 'node', to_node
