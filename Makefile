@@ -46,6 +46,8 @@ OBJS = \
 	extension/exchange/deliver.o \
 	extension/exchange/conninfo.o \
 	extension/exchange/pseudonym.o \
+	extension/exchange/digest.o \
+	extension/exchange/sign.o \
 	extension/watch/watch.o \
 	extension/exchange/rows.o \
 	extension/generate/generate.o extension/generate/journey.o extension/generate/marginals.o \
@@ -76,6 +78,7 @@ SQL_FILES = \
 	sql/specification.sql \
 	sql/exchange.sql \
 	sql/hubs.sql \
+	sql/reconcile.sql \
 	sql/witness.sql \
 	sql/health.sql \
 	sql/generate.sql \
@@ -91,6 +94,7 @@ STORE_FILES = \
 	sql/store/audit.sql \
 	sql/store/relationships.sql \
 	sql/store/exchange.sql \
+	sql/store/reconcile.sql \
 	sql/store/officer.sql \
 	sql/store/health.sql \
 	policies/store_policies.sql \
@@ -105,7 +109,7 @@ PG_CONFIG ?= pg_config
 # Declared exceptions to -Wextra: PostgreSQL's fmgr and hook signatures leave parameters unused.
 PG_CPPFLAGS = -I$(CURDIR)/extension -isystem $(shell $(PG_CONFIG) --includedir-server) -isystem $(shell $(PG_CONFIG) --includedir)
 PG_CFLAGS   = -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers -Wno-sign-compare -Wno-cast-function-type
-SHLIB_LINK  = -lpq -Wl,--version-script=$(CURDIR)/extension/exports.map
+SHLIB_LINK  = -lpq -lcrypto -Wl,--version-script=$(CURDIR)/extension/exports.map
 # no bitcode: it doubles the build, and nothing here is inlined into queries
 override with_llvm := no
 

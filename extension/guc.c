@@ -24,6 +24,8 @@ int			spine_export_rows = 100;
 int			spine_courier_interval = 1000;
 int			spine_courier_batch = 1000;
 int			spine_courier_timeout = 60000;
+char	   *spine_reconcile_at = NULL;
+int			spine_ledger_budget = 1024;
 int			spine_courier_reconnect = 30000;
 int			spine_neighbour_session = 60000;
 int			spine_witness_interval = 300000;
@@ -170,6 +172,14 @@ spine_guc_define(void)
 							PGC_SIGHUP,
 							GUC_UNIT_MS,
 							NULL, NULL, NULL);
+	DefineCustomStringVariable("spine.reconcile_at",
+							   "When what neighbours hold is compared with what they should hold.",
+							   "A time of day in the United Kingdom (HH:MM), or an interval; empty: only when it is asked for.",
+							   &spine_reconcile_at,
+							   "02:30",
+							   PGC_SIGHUP,
+							   0,
+							   NULL, NULL, NULL);
 	DefineCustomIntVariable("spine.courier_reconnect",
 							"How long the courier keeps a connection to a neighbour before it makes another.",
 							"Shorter than spine.neighbour_session at the neighbour.",
@@ -193,6 +203,14 @@ spine_guc_define(void)
 							300000, 100, INT_MAX,
 							PGC_SIGHUP,
 							GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("spine.ledger_budget",
+							"How large the part of the ledger may grow that a neighbour has not acknowledged.",
+							"Beyond it that part is dropped, and the neighbour is sent everything anew when it is back. 0: no limit.",
+							&spine_ledger_budget,
+							1024, 0, INT_MAX,
+							PGC_SIGHUP,
+							GUC_UNIT_MB,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("spine.raw_retention",
 							"How long submissions are kept as they came.",

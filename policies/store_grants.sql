@@ -13,6 +13,7 @@ ALTER VIEW spine.accesses OWNER TO spine_reader;
 ALTER VIEW spine.review OWNER TO spine_reader;
 ALTER VIEW spine.dissents OWNER TO spine_reader;
 ALTER VIEW spine.disclosures OWNER TO spine_reader;
+ALTER VIEW spine.withdrawals OWNER TO spine_reader;
 ALTER VIEW spine.findings OWNER TO spine_reader;
 ALTER VIEW spine.rejections OWNER TO spine_reader;
 ALTER VIEW spine.corrections OWNER TO spine_reader;
@@ -29,6 +30,7 @@ GRANT SELECT ON spine.agreements, spine.agreements_in_force TO spine_member, spi
 GRANT SELECT ON spine.members, spine.systems, spine.member_history TO spine_governor, spine_operator;
 GRANT SELECT ON spine.relationships, spine.corrections TO spine_member;
 GRANT SELECT ON spine.accesses, spine.review, spine.disclosures TO spine_governor;
+GRANT SELECT ON spine.withdrawals, spine.receipts TO spine_governor, spine_operator;
 GRANT SELECT ON spine.dissents TO spine_member, spine_governor;
 GRANT SELECT ON spine.findings, spine.rejections TO spine_member;
 GRANT SELECT ON spine.submissions TO spine_member, spine_supplier, spine_governor, spine_operator;

@@ -5,6 +5,7 @@
 -- Not under row-level security are, each with its reason:
 --   store, organisation, node_organisation, dataset   public knowledge on this node, read through views
 --   node, link, link_received, incident               the node's own state: no patients, no records
+--   node_key, receipt, link_comparison, link_compared   likewise: keys, counts and digests
 -- Everything else is, tables of a later version too.
 DO $policies$
 DECLARE
@@ -14,7 +15,8 @@ BEGIN
 		SELECT c.oid FROM pg_catalog.pg_class c
 		 WHERE c.relnamespace = 'spine'::pg_catalog.regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
 		   AND c.relname <> ALL (ARRAY['store', 'organisation', 'node_organisation', 'dataset',
-									   'node', 'link', 'link_received', 'incident'])
+									   'node', 'link', 'link_received', 'incident',
+									   'node_key', 'receipt', 'link_comparison', 'link_compared'])
 		 ORDER BY c.relname
 	LOOP
 		EXECUTE pg_catalog.format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', relation);
@@ -31,9 +33,9 @@ CREATE POLICY of_organisation ON spine.system FOR SELECT TO spine_reader
 CREATE POLICY of_organisation ON spine.member_event FOR SELECT TO spine_reader
 	USING (organisation = ANY ((SELECT spine.caller_organisations('operator') || spine.caller_organisations('governor'))::text[]));
 
--- an owner's governors know what of it left the node
+-- an owner's governors know what of it left the node; its operators see through spine.withdrawals alone
 CREATE POLICY of_organisation ON spine.delivery FOR SELECT TO spine_reader
-	USING (owner = ANY ((SELECT spine.caller_organisations('governor'))::text[]));
+	USING (owner = ANY ((SELECT spine.caller_organisations('governor') || spine.caller_organisations('operator'))::text[]));
 
 -- those who read its records know whom it cares for
 CREATE POLICY of_organisation ON spine.relationship FOR SELECT TO spine_reader

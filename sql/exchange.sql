@@ -12,6 +12,14 @@ GRANT EXECUTE ON FUNCTION spine.ring_doorbell() TO spine_owner, spine_operator;
 COMMENT ON FUNCTION spine.ring_doorbell() IS
 	'Wakes this database''s courier when the transaction has committed. Does nothing where the library is not preloaded.';
 
+CREATE FUNCTION spine.wake_link(node text) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'spine_wake_link';
+ALTER FUNCTION spine.wake_link(text) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.wake_link(text) FROM PUBLIC;
+COMMENT ON FUNCTION spine.wake_link(text) IS
+	'A neighbour has called: when our link to it waits for its next try, the courier tries at once, but not more than once in 5 seconds.';
+
 CREATE FUNCTION spine.deliver() RETURNS trigger
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'spine_deliver';
@@ -19,6 +27,21 @@ ALTER FUNCTION spine.deliver() OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.deliver() FROM PUBLIC;
 COMMENT ON FUNCTION spine.deliver() IS
 	'AFTER STATEMENT trigger (data set, group) with transition tables old_rows and new_rows: appends to spine.delivery one row for each record of this node''s owners and each neighbour, where the record''s content or the neighbour''s part of its audience changed. Writes as spine_owner.';
+
+CREATE FUNCTION spine.refuse_truncate() RETURNS trigger
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+BEGIN
+	RAISE EXCEPTION 'table %.% is not truncated', TG_TABLE_SCHEMA, TG_TABLE_NAME
+		USING ERRCODE = 'object_not_in_prerequisite_state',
+			  DETAIL = 'Neighbours would keep what they have of it.',
+			  HINT = 'DELETE takes it away at neighbours too.';
+END
+$$;
+ALTER FUNCTION spine.refuse_truncate() OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.refuse_truncate() FROM PUBLIC;
+COMMENT ON FUNCTION spine.refuse_truncate() IS 'BEFORE TRUNCATE trigger on what travels: refuses, since no row would be told to the neighbours.';
 
 -- One record for each destination that holds records of these patients is put into the ledger
 -- again: it carries the links and anchors of its patient.
@@ -72,7 +95,7 @@ BEGIN
 			  FROM generate_subscripts(pairs, 1) i) p
 			JOIN spine.relationship r ON r.patient_id IN (p.one, p.other)
 			JOIN spine.node_organisation o ON o.organisation = r.organisation
-			JOIN spine.node n ON n.name = o.node AND NOT n.is_self AND n.state <> 'ended' AND n.purpose = 'care'
+			JOIN spine.node n ON n.name = o.node AND NOT n.is_self AND n.state <> 'ended' AND NOT n.behind AND n.purpose = 'care'
 		GROUP BY n.name, p.one, p.other
 	LOOP
 		FOR one_table IN
@@ -266,7 +289,7 @@ BEGIN
 		ORDER BY c.relname
 	LOOP
 		EXECUTE format('SELECT xid FROM %s ORDER BY xid DESC LIMIT 1', part.class) INTO highest;
-		-- a position before this can no longer be served from the ledger: link_turn sends everything anew
+		-- a position before this can no longer be served from the ledger: link_turn compares everything
 		UPDATE spine.link SET pruned_before = greatest(pruned_before, highest)
 			WHERE node = part.node AND highest IS NOT NULL;
 		EXECUTE format('DROP TABLE %s', part.class);
@@ -279,7 +302,7 @@ ALTER FUNCTION spine.prune_ledger(interval) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.prune_ledger(interval) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION spine.prune_ledger(interval) TO spine_operator;
 COMMENT ON FUNCTION spine.prune_ledger(interval) IS
-	'Drops the ledger''s months older than this. A neighbour that was away for longer is sent everything again. Returns the number of partitions dropped.';
+	'Drops the ledger''s months older than this. With a neighbour that was away for longer everything is compared. Returns the number of partitions dropped.';
 
 -- ---------------------------------------------------------------- rows and statements
 
@@ -289,6 +312,13 @@ CREATE FUNCTION spine.kept_row(query text, VARIADIC arguments "any") RETURNS rec
 ALTER FUNCTION spine.kept_row(text, "any") OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.kept_row(text, "any") FROM PUBLIC;
 COMMENT ON FUNCTION spine.kept_row(text, "any") IS 'EXECUTE of a query that returns one row, whose plan is kept for the session: for tables that are known only then. Runs as the caller.';
+
+CREATE FUNCTION spine.kept_read(query text, VARIADIC arguments "any") RETURNS record
+	LANGUAGE c STABLE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'spine_kept_row';
+ALTER FUNCTION spine.kept_read(text, "any") OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.kept_read(text, "any") FROM PUBLIC;
+COMMENT ON FUNCTION spine.kept_read(text, "any") IS 'spine.kept_row() of a query that only reads, and sees what the statement that calls it sees.';
 
 CREATE FUNCTION spine.kept_count(query text, VARIADIC arguments "any") RETURNS bigint
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -320,37 +350,267 @@ COMMENT ON FUNCTION spine.batch_parts(jsonb, text[]) IS 'The rows of a batch by 
 
 -- ---------------------------------------------------------------- sending
 
--- Ledger rows that lie after a position and are visible in the snapshot upto.
+-- Ledger rows that lie after a position and are visible in the snapshot upto. By transaction:
+-- first those that were running when the position was taken, each by itself, then the later
+-- ones, so that one which runs for long does not let all that followed it be read again.
 CREATE FUNCTION spine.pending_deliveries(to_node text, at_position jsonb, upto pg_snapshot, most integer)
-	RETURNS TABLE (delivery_id bigint, xid xid8, relation text, record_id uuid, revision bigint)
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	RETURNS TABLE (delivery_id bigint, xid xid8, relation text, record_id uuid, revision bigint, at timestamptz)
+	LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 100
 	SET search_path = pg_catalog, pg_temp
+	-- plans are kept from when the ledger was small
+	SET plan_cache_mode = force_generic_plan
+	SET enable_seqscan = off
 	AS $$
 #variable_conflict use_column
 DECLARE
 	done pg_snapshot := (at_position ->> 'from')::pg_snapshot;
-	lowest xid8 := pg_snapshot_xmin(done);
 	highest xid8 := pg_snapshot_xmax(done);
-	running xid8[] := ARRAY(SELECT pg_snapshot_xip(done));
 	after_xid xid8 := coalesce((at_position ->> 'xid')::xid8, '0');
 	after_id bigint := coalesce((at_position ->> 'id')::bigint, 0);
+	one xid8;
+	sent bigint;
+	room integer := most;
 BEGIN
+	FOR one IN SELECT r FROM pg_snapshot_xip(done) r WHERE r >= after_xid ORDER BY 1
+	LOOP
+		CONTINUE WHEN NOT pg_visible_in_snapshot(one, upto);
+		RETURN QUERY
+			SELECT d.delivery_id, d.xid, d.relation, d.record_id, d.revision, d.at
+			FROM spine.delivery d
+			WHERE d.destination = to_node AND d.xid = one
+				AND d.delivery_id > CASE WHEN one = after_xid THEN after_id ELSE 0 END
+			ORDER BY d.delivery_id
+			LIMIT room;
+		GET DIAGNOSTICS sent = ROW_COUNT;
+		room := room - sent;
+		IF room <= 0 THEN
+			RETURN;
+		END IF;
+	END LOOP;
+	-- a row comparison is the index's own: everything before it is not looked at
+	IF after_xid < highest THEN
+		after_xid := highest;
+		after_id := 0;
+	END IF;
 	RETURN QUERY
-		SELECT d.delivery_id, d.xid, d.relation, d.record_id, d.revision
+		SELECT d.delivery_id, d.xid, d.relation, d.record_id, d.revision, d.at
 		FROM spine.delivery d
 		WHERE d.destination = to_node
-			AND d.xid >= lowest
 			AND (d.xid, d.delivery_id) > (after_xid, after_id)
-			AND (d.xid >= highest OR d.xid = ANY (running))
+			AND d.xid < pg_snapshot_xmax(upto)
 			AND pg_visible_in_snapshot(d.xid, upto)
 		ORDER BY d.xid, d.delivery_id
-		LIMIT most;
+		LIMIT room;
 END
 $$;
 ALTER FUNCTION spine.pending_deliveries(text, jsonb, pg_snapshot, integer) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.pending_deliveries(text, jsonb, pg_snapshot, integer) FROM PUBLIC;
 COMMENT ON FUNCTION spine.pending_deliveries(text, jsonb, pg_snapshot, integer) IS
-	'The ledger''s rows for a destination between a position and a snapshot, in order, at most so many.';
+	'The ledger''s rows for a destination between a position and a snapshot, in order, at most so many; without those of transactions that the position has passed over.';
+
+-- What a transaction that the position passed over still has to send.
+CREATE FUNCTION spine.later_deliveries(to_node text, of_xid xid8, after_id bigint, most integer)
+	RETURNS TABLE (delivery_id bigint, xid xid8, relation text, record_id uuid, revision bigint, at timestamptz)
+	LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 100
+	SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan
+	SET enable_seqscan = off
+	AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
+		SELECT d.delivery_id, d.xid, d.relation, d.record_id, d.revision, d.at
+		FROM spine.delivery d
+		WHERE d.destination = to_node AND d.xid = of_xid AND d.delivery_id > after_id
+		ORDER BY d.delivery_id LIMIT most;
+END
+$$;
+ALTER FUNCTION spine.later_deliveries(text, xid8, bigint, integer) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.later_deliveries(text, xid8, bigint, integer) FROM PUBLIC;
+COMMENT ON FUNCTION spine.later_deliveries(text, xid8, bigint, integer) IS
+	'The ledger''s rows of one transaction for a destination after one of them, in order, at most so many.';
+
+CREATE FUNCTION spine.later_governing(to_node text, of_xid xid8, after_id bigint, most integer)
+	RETURNS TABLE (delivery_id bigint, relation text, record_id uuid)
+	LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 100
+	SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan
+	SET enable_seqscan = off
+	AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
+		SELECT d.delivery_id, d.relation, d.record_id
+		FROM spine.delivery d
+		WHERE d.destination = to_node AND d.xid = of_xid AND d.delivery_id > after_id
+			AND pg_catalog.left(d.relation, 6) = 'spine.'
+		ORDER BY d.delivery_id LIMIT most;
+END
+$$;
+ALTER FUNCTION spine.later_governing(text, xid8, bigint, integer) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.later_governing(text, xid8, bigint, integer) FROM PUBLIC;
+COMMENT ON FUNCTION spine.later_governing(text, xid8, bigint, integer) IS
+	'Those of spine.later_deliveries() that govern: agreements, dissents, relationships and what follows from them.';
+
+-- Which ledger rows the next batch is made of, and the position after it. A transaction that
+-- fills more than a batch by itself is passed over and noted in the position under "later":
+-- the rows of others go on, and a share of each batch is the large one's. What governs
+-- in it does not wait: the first half of a batch is for that.
+CREATE FUNCTION spine.next_deliveries(to_node text, at_position jsonb, present pg_snapshot, most integer, turn bigint,
+		OUT counted bigint, OUT place jsonb, OUT relations text[], OUT ids uuid[])
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan
+	AS $$
+DECLARE
+	most_later CONSTANT integer := 100;		-- the position must stay small
+	smallest CONSTANT integer := 8;			-- of batches that are shared
+	later jsonb := coalesce(at_position -> 'later', '[]');
+	left_over jsonb := '[]';
+	entry jsonb;
+	part record;
+	ordinary record;
+	n integer;
+	room integer;
+	taken integer;
+BEGIN
+	counted := 0;
+	relations := '{}';
+	ids := '{}';
+	place := at_position - 'later';
+
+	LOOP
+		SELECT array_agg(p.xid) AS xids, array_agg(p.delivery_id) AS delivery_ids,
+			   array_agg(p.relation) AS relations, array_agg(p.record_id) AS ids
+			INTO ordinary
+			FROM spine.pending_deliveries(to_node, place, coalesce((place ->> 'to')::pg_snapshot, present), most + 1) p;
+		n := coalesce(cardinality(ordinary.xids), 0);
+		IF n > most AND most >= smallest AND ordinary.xids[1] = ordinary.xids[n] AND jsonb_array_length(later) < most_later THEN
+			later := later || jsonb_build_object('xid', ordinary.xids[1], 'id', ordinary.delivery_ids[1] - 1,
+												 'governs', ordinary.delivery_ids[1] - 1);
+			place := place || jsonb_build_object('to', coalesce(place ->> 'to', present::text),
+												 'xid', ordinary.xids[1], 'id', 9223372036854775807);
+		ELSIF n = 0 AND place ? 'to' THEN
+			place := (place - '{to,xid,id}'::text[]) || jsonb_build_object('from', place ->> 'to');
+		ELSE
+			EXIT;
+		END IF;
+	END LOOP;
+
+	room := most;
+	IF jsonb_array_length(later) > 0 THEN
+		-- what governs, of all that was passed over
+		FOR entry IN SELECT e FROM jsonb_array_elements(later) WITH ORDINALITY AS l (e, i) ORDER BY i
+		LOOP
+			IF entry ? 'governs' AND room > most / 2 THEN
+				SELECT array_agg(p.delivery_id) AS delivery_ids, array_agg(p.relation) AS relations, array_agg(p.record_id) AS ids
+					INTO part
+					FROM spine.later_governing(to_node, (entry ->> 'xid')::xid8, (entry ->> 'governs')::bigint, room - most / 2) p;
+				taken := coalesce(cardinality(part.ids), 0);
+				IF taken < room - most / 2 THEN
+					entry := entry - 'governs';
+				ELSE
+					entry := jsonb_set(entry, '{governs}', to_jsonb(part.delivery_ids[taken]));
+				END IF;
+				IF taken > 0 THEN
+					relations := relations || part.relations;
+					ids := ids || part.ids;
+					counted := counted + taken;
+					room := room - taken;
+				END IF;
+			END IF;
+			left_over := left_over || entry;
+		END LOOP;
+		later := left_over;
+		left_over := '[]';
+	END IF;
+
+	-- all others; a quarter stays for the large ones, of the smallest batches every second
+	taken := n;
+	IF jsonb_array_length(later) = 0 THEN
+		taken := least(n, most);
+	ELSIF most >= smallest THEN
+		taken := least(n, room - most / 4);
+	ELSE
+		taken := least(n, room);
+		IF turn % 2 = 0 AND EXISTS (SELECT FROM jsonb_array_elements(later) e,
+										LATERAL spine.later_deliveries(to_node, (e ->> 'xid')::xid8, (e ->> 'id')::bigint, 1)) THEN
+			taken := 0;
+		END IF;
+	END IF;
+	IF taken = n THEN
+		place := (place - '{to,xid,id}'::text[]) || jsonb_build_object('from', coalesce(place ->> 'to', present::text));
+	ELSIF taken > 0 THEN
+		place := place || jsonb_build_object('to', coalesce(place ->> 'to', present::text),
+											 'xid', ordinary.xids[taken], 'id', ordinary.delivery_ids[taken]);
+	END IF;
+	IF taken > 0 THEN
+		relations := relations || ordinary.relations[:taken];
+		ids := ids || ordinary.ids[:taken];
+		counted := counted + taken;
+		room := room - taken;
+	END IF;
+
+	-- and what is left of the batch is the large ones', the oldest first
+	FOR entry IN SELECT e FROM jsonb_array_elements(later) WITH ORDINALITY AS l (e, i) ORDER BY i
+	LOOP
+		IF room > 0 THEN
+			SELECT array_agg(p.delivery_id) AS delivery_ids, array_agg(p.relation) AS relations, array_agg(p.record_id) AS ids
+				INTO part
+				FROM spine.later_deliveries(to_node, (entry ->> 'xid')::xid8, (entry ->> 'id')::bigint, room + 1) p;
+			n := coalesce(cardinality(part.ids), 0);
+			taken := least(n, room);
+			IF taken > 0 THEN
+				-- what governs has a place of its own
+				SELECT relations || coalesce(array_agg(u.relation), '{}'), ids || coalesce(array_agg(u.id), '{}')
+					INTO relations, ids
+					FROM unnest(part.relations[:taken], part.ids[:taken]) AS u (relation, id)
+					WHERE pg_catalog.left(u.relation, 6) <> 'spine.';
+				counted := counted + taken;
+				room := room - taken;
+				entry := jsonb_set(entry, '{id}', to_jsonb(part.delivery_ids[taken]));
+			END IF;
+			-- what still governs keeps the entry, at its end
+			CONTINUE WHEN n = taken AND NOT entry ? 'governs';
+		END IF;
+		left_over := left_over || entry;
+	END LOOP;
+	IF jsonb_array_length(left_over) > 0 THEN
+		place := place || jsonb_build_object('later', left_over);
+	END IF;
+END
+$$;
+ALTER FUNCTION spine.next_deliveries(text, jsonb, pg_snapshot, integer, bigint) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.next_deliveries(text, jsonb, pg_snapshot, integer, bigint) FROM PUBLIC;
+COMMENT ON FUNCTION spine.next_deliveries(text, jsonb, pg_snapshot, integer, bigint) IS
+	'The ledger rows of the next batch for a neighbour at a position: how many they are, and relations and ids side by side, and the position that the neighbour has when it has applied them.';
+
+-- Of each lane, for people and for the ledger's budget: which of it the next batches take, next_deliveries says.
+CREATE FUNCTION spine.unsent_deliveries(to_node text, at_position jsonb, most integer)
+	RETURNS TABLE (xid xid8, delivery_id bigint, at timestamptz)
+	LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 100
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
+		SELECT d.xid, d.delivery_id, d.at
+		FROM jsonb_array_elements(at_position -> 'later') e,
+			LATERAL spine.later_deliveries(to_node, (e ->> 'xid')::xid8, (e ->> 'id')::bigint, most) d;
+	IF at_position ? 'to' THEN
+		RETURN QUERY
+			SELECT d.xid, d.delivery_id, d.at
+			FROM spine.pending_deliveries(to_node, at_position, (at_position ->> 'to')::pg_snapshot, most) d;
+		at_position := jsonb_build_object('from', at_position ->> 'to');
+	END IF;
+	RETURN QUERY
+		SELECT d.xid, d.delivery_id, d.at FROM spine.pending_deliveries(to_node, at_position, pg_current_snapshot(), most) d
+			WHERE at_position IS NOT NULL;
+END
+$$;
+ALTER FUNCTION spine.unsent_deliveries(text, jsonb, integer) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.unsent_deliveries(text, jsonb, integer) FROM PUBLIC;
+COMMENT ON FUNCTION spine.unsent_deliveries(text, jsonb, integer) IS 'The ledger''s rows for a destination behind a position, of each lane the first so many.';
 
 CREATE FUNCTION spine.link_lag(node text) RETURNS bigint
 	LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
@@ -358,17 +618,11 @@ CREATE FUNCTION spine.link_lag(node text) RETURNS bigint
 	AS $$
 DECLARE
 	at_position jsonb := (SELECT l.position FROM spine.link l WHERE l.node = $1);
-	lag bigint := 0;
 BEGIN
 	IF at_position IS NULL THEN
 		RETURN NULL;
 	END IF;
-	IF at_position ? 'to' THEN
-		SELECT count(*) INTO lag
-			FROM spine.pending_deliveries($1, at_position, (at_position ->> 'to')::pg_snapshot, 100000);
-		at_position := jsonb_build_object('from', at_position ->> 'to');
-	END IF;
-	RETURN lag + (SELECT count(*) FROM spine.pending_deliveries($1, at_position, pg_current_snapshot(), 100000));
+	RETURN (SELECT count(*) FROM spine.unsent_deliveries($1, at_position, 100000));
 END
 $$;
 ALTER FUNCTION spine.link_lag(text) OWNER TO spine_owner;
@@ -376,6 +630,113 @@ REVOKE EXECUTE ON FUNCTION spine.link_lag(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION spine.link_lag(text) TO spine_operator;
 COMMENT ON FUNCTION spine.link_lag(text) IS
 	'Ledger rows that the neighbour has not acknowledged yet, counted to 100,000; null before the first contact.';
+
+CREATE FUNCTION spine.link_lag_seconds(node text) RETURNS numeric
+	LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+DECLARE
+	at_position jsonb := (SELECT l.position FROM spine.link l WHERE l.node = $1);
+BEGIN
+	IF at_position IS NULL THEN
+		RETURN NULL;
+	END IF;
+	RETURN coalesce((SELECT round(extract(epoch FROM clock_timestamp() - min(d.at)), 3) FROM spine.unsent_deliveries($1, at_position, 1) d), 0);
+END
+$$;
+ALTER FUNCTION spine.link_lag_seconds(text) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.link_lag_seconds(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION spine.link_lag_seconds(text) TO spine_operator;
+COMMENT ON FUNCTION spine.link_lag_seconds(text) IS
+	'The age in seconds of the oldest ledger row that the neighbour has not acknowledged, 0 when it has all, null before the first contact.';
+
+-- ---------------------------------------------------------------- budget
+
+CREATE FUNCTION spine.all_ended(xid xid8) RETURNS boolean
+	LANGUAGE c VOLATILE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'spine_all_ended';
+ALTER FUNCTION spine.all_ended(xid8) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.all_ended(xid8) FROM PUBLIC;
+COMMENT ON FUNCTION spine.all_ended(xid8) IS 'Whether all transactions, and all pictures of the data, that are older than this one''s end are gone.';
+
+-- The ledger is only appended to: what lies behind the oldest row still to be sent is what waits.
+CREATE FUNCTION spine.ledger_backlog(to_node text, at_position jsonb) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	SET enable_seqscan = off
+	AS $$
+DECLARE
+	oldest record;
+	waits bigint;
+BEGIN
+	SELECT d.tableoid, (d.ctid::text::point)[0]::bigint AS block INTO oldest
+		FROM spine.unsent_deliveries(to_node, at_position, 1) o
+			JOIN spine.delivery d ON d.destination = to_node AND d.xid = o.xid AND d.delivery_id = o.delivery_id
+		ORDER BY d.delivery_id LIMIT 1;
+	IF NOT FOUND THEN
+		RETURN 0;
+	END IF;
+	SELECT sum(pg_total_relation_size(c.oid)
+			   * CASE WHEN c.oid <> oldest.tableoid THEN 1
+					  ELSE 1 - oldest.block / greatest(pg_relation_size(c.oid) / current_setting('block_size')::numeric, 1) END)
+		INTO waits
+		FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+		WHERE i.inhparent = to_regclass(format('spine.%I', 'delivery_' || to_node))
+			-- months sort by name
+			AND c.relname >= (SELECT o.relname FROM pg_class o WHERE o.oid = oldest.tableoid)
+			AND (c.oid = oldest.tableoid OR c.relname NOT LIKE '%\_default');
+	RETURN coalesce(waits, 0);
+END
+$$;
+ALTER FUNCTION spine.ledger_backlog(text, jsonb) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.ledger_backlog(text, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION spine.ledger_backlog(text, jsonb) IS 'How many bytes of a neighbour''s ledger, indexes included, lie behind a position.';
+
+CREATE FUNCTION spine.keep_ledger_budget(piece integer DEFAULT 10000) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	-- plans are kept from when the ledger was small
+	SET enable_seqscan = off
+	SET enable_hashjoin = off
+	SET enable_mergejoin = off
+	AS $$
+DECLARE
+	budget bigint := pg_size_bytes(current_setting('spine.ledger_budget'));
+	neighbour record;
+	place jsonb;
+	waits bigint;
+	deleted bigint;
+	total bigint := 0;
+BEGIN
+	FOR neighbour IN
+		SELECT n.name, n.behind, l.position, l.since
+		FROM spine.node n JOIN spine.link l ON l.node = n.name
+		WHERE NOT n.is_self AND n.state = 'active' ORDER BY 1
+	LOOP
+		-- before the first contact: since it was connected
+		place := coalesce(neighbour.position, jsonb_build_object('from', format('%s:%1$s:', neighbour.since)));
+		CONTINUE WHEN place ->> 'from' = '::';
+		IF NOT neighbour.behind THEN
+			CONTINUE WHEN budget = 0;
+			waits := spine.ledger_backlog(neighbour.name, place);
+			CONTINUE WHEN waits <= budget;
+			UPDATE spine.node n SET behind = true WHERE n.name = neighbour.name;
+			RAISE LOG 'spine: node "%" is behind: % MB of the ledger wait for it; they are dropped, and it is sent everything anew when it is back',
+				neighbour.name, waits / (1024 * 1024);
+		END IF;
+		DELETE FROM spine.delivery d
+			USING (SELECT u.xid, u.delivery_id FROM spine.unsent_deliveries(neighbour.name, place, piece) u LIMIT piece) p
+			WHERE d.destination = neighbour.name AND d.xid = p.xid AND d.delivery_id = p.delivery_id;
+		GET DIAGNOSTICS deleted = ROW_COUNT;
+		total := total + deleted;
+	END LOOP;
+	RETURN total;
+END
+$$;
+ALTER FUNCTION spine.keep_ledger_budget(integer) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.keep_ledger_budget(integer) FROM PUBLIC;
+COMMENT ON FUNCTION spine.keep_ledger_budget(integer) IS
+	'Marks neighbours behind for whom more of the ledger waits than spine.ledger_budget, and drops what waits for such, at most so many rows a call and neighbour. Returns how many. For the courier.';
 
 -- This cluster, and its history: a position means nothing in another one, nor after a failover.
 CREATE FUNCTION spine.cluster_identity() RETURNS text
@@ -393,13 +754,14 @@ CREATE FUNCTION spine.audience_to_send(relation text) RETURNS text
 	AS $$
 	-- while a group's audiences are being computed anew, the rules themselves are asked
 	SELECT CASE WHEN EXISTS (SELECT FROM spine.reaudience_task k WHERE k.dataset || '.' || k.data_group = relation)
-				THEN 'CASE WHEN EXISTS (SELECT FROM spine.reaudience_task k WHERE k.owner = t.owner AND k.dataset || ''.'' || k.data_group = $1) '
-					 'THEN spine.audience(t.owner, split_part($1, ''.'', 1), split_part($1, ''.'', 2), t.patient_id) ELSE t.audience END'
+				THEN format('CASE WHEN EXISTS (SELECT FROM spine.reaudience_task k WHERE k.owner = t.owner AND k.dataset = %1$L AND k.data_group = %2$L) '
+							'THEN spine.audience(t.owner, %1$L, %2$L, t.patient_id) ELSE t.audience END',
+							split_part(relation, '.', 1), split_part(relation, '.', 2))
 				ELSE 't.audience' END
 	$$;
 ALTER FUNCTION spine.audience_to_send(text) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.audience_to_send(text) FROM PUBLIC;
-COMMENT ON FUNCTION spine.audience_to_send(text) IS 'SQL: the audience by which a row t of the group''s table $1 is sent.';
+COMMENT ON FUNCTION spine.audience_to_send(text) IS 'SQL: the audience by which a row t of a group''s table is sent.';
 
 -- The rows of one table as a neighbour may have them now; ids that it may not have are left out.
 CREATE FUNCTION spine.rows_for_neighbour(relation text, ids uuid[], own text[], their text[],
@@ -421,7 +783,7 @@ BEGIN
 		SELECT h.puts, h.put_ids INTO puts, put_ids FROM spine.rows_for_hub(hub, relation, the_table.class, ids, own, their) h;
 		RETURN;
 	END IF;
-	SELECT * INTO puts, put_ids, patients, episodes FROM spine.kept_row(format(
+	SELECT * INTO puts, put_ids, patients, episodes FROM spine.kept_read(format(
 		'SELECT jsonb_agg(%1$s), array_agg(t.%2$I), %3$s FROM %4$s t CROSS JOIN LATERAL (SELECT %5$s AS audience) a '
 		'WHERE t.%2$I = ANY ($2) AND t.owner = ANY ($3) AND spine.audience_names(a.audience, $4)',
 		-- what no clause gives the neighbour stays here; a document keeps its nulls: its digest is taken over them
@@ -443,6 +805,31 @@ REVOKE EXECUTE ON FUNCTION spine.rows_for_neighbour(text, uuid[], text[], text[]
 COMMENT ON FUNCTION spine.rows_for_neighbour(text, uuid[], text[], text[]) IS
 	'Rows as they are now, of own organisations, without the items that no clause gives the neighbour, and with only its tokens in their audience.';
 
+CREATE FUNCTION spine.is_position(place jsonb) RETURNS boolean
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+DECLARE
+	a_snapshot CONSTANT text := '^[0-9]{1,19}:[0-9]{1,19}:[0-9,]*$';
+	a_number CONSTANT text := '^[0-9]{1,19}$';
+BEGIN
+	IF NOT coalesce(place ->> 'from' ~ a_snapshot AND coalesce(place ->> 'to', '1:1:') ~ a_snapshot
+					AND coalesce(place ->> 'xid', '0') ~ a_number AND coalesce(place ->> 'id', '0') ~ a_number, false) THEN
+		RETURN false;
+	END IF;
+	IF place ? 'later' THEN
+		RETURN jsonb_typeof(place -> 'later') = 'array'
+			AND NOT EXISTS (SELECT FROM jsonb_array_elements(CASE jsonb_typeof(place -> 'later') WHEN 'array' THEN place -> 'later' END) e
+							WHERE coalesce(e ->> 'xid', '') !~ a_number OR coalesce(e ->> 'id', '') !~ a_number
+								OR coalesce(e ->> 'governs', '0') !~ a_number);
+	END IF;
+	RETURN true;
+END
+$$;
+ALTER FUNCTION spine.is_position(jsonb) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.is_position(jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION spine.is_position(jsonb) IS 'Whether this has the form of a position in the ledger.';
+
 -- One turn of a link. answer is what the neighbour said last: where it stands. Returns the next
 -- batch, or null when it has everything. The transaction must be durable before the batch
 -- leaves, so that no later crash can hand out its transaction ids again; hence the UPDATE of spine.link.
@@ -457,31 +844,28 @@ DECLARE
 	own text[] := spine.organisations_of(me);
 	their text[] := spine.addressees_of(to_node);
 	hub boolean := spine.addressed_hub(their) IS NOT NULL;
-	lists boolean := false;
 	here text := spine.cluster_identity();
 	present pg_snapshot := pg_current_snapshot();
 	this_epoch uuid;
 	last_seq bigint;
 	place jsonb;
 	begins boolean := false;
-	the_table record;
-	following record;
+	compare jsonb;
+	attest jsonb;
+	reason text;
 	batch jsonb;
 	rows jsonb := '[]';
 	withdrawn jsonb;
 	part record;
-	ids uuid[];
-	scanned bigint;
-	last_scanned uuid;
 	patients uuid[] := '{}';
 	episodes uuid[] := '{}';
-	upto uuid;
 	count_found bigint;
 	pointer record;
 BEGIN
 	SELECT * INTO link FROM spine.link l WHERE l.node = to_node;
 	IF NOT FOUND THEN
-		RETURN NULL;
+		-- deleted by hand: begin anew, as after connect_node
+		INSERT INTO spine.link (node) VALUES (to_node) ON CONFLICT DO NOTHING RETURNING * INTO link;
 	END IF;
 	IF answer ->> 'node' IS DISTINCT FROM to_node THEN
 		RAISE EXCEPTION 'the node reached is "%", not "%"', answer ->> 'node', to_node
@@ -494,8 +878,23 @@ BEGIN
 
 	PERFORM spine.link_seen(to_node, answer);
 
+	IF link.paused THEN
+		RETURN NULL;
+	END IF;
+	IF EXISTS (SELECT FROM spine.node n WHERE n.name = to_node AND n.behind) THEN
+		-- it is back: from here on its rows are written again
+		UPDATE spine.node n SET behind = false WHERE n.name = to_node;
+		UPDATE spine.link l SET epoch = NULL, position = NULL, since = pg_current_xact_id(), retry_at = NULL WHERE l.node = to_node;
+		RAISE LOG 'spine: node "%" is back: it is sent everything anew', to_node;
+		PERFORM spine.ring_doorbell();
+		RETURN NULL;
+	END IF;
+
 	-- does its position mean anything here?
 	place := answer -> 'position';
+	IF NOT spine.is_position(place) THEN
+		place := NULL;
+	END IF;
 	this_epoch := (answer ->> 'epoch')::uuid;
 	last_seq := (answer ->> 'seq')::bigint;
 	IF link.epoch IS NULL OR this_epoch IS DISTINCT FROM link.epoch
@@ -503,90 +902,70 @@ BEGIN
 		OR place ->> 'cluster' IS DISTINCT FROM here
 		OR pg_snapshot_xmax(coalesce(place ->> 'to', place ->> 'from')::pg_snapshot) > pg_snapshot_xmax(present)
 		OR (link.pruned_before IS NOT NULL
-			AND pg_snapshot_xmin((place ->> 'from')::pg_snapshot) <= link.pruned_before)
+			AND (pg_snapshot_xmin((place ->> 'from')::pg_snapshot) <= link.pruned_before
+				 OR EXISTS (SELECT FROM jsonb_array_elements(place -> 'later') e WHERE (e ->> 'xid')::xid8 <= link.pruned_before)))
 	THEN
+		-- who still writes as if the neighbour were not there leaves nothing in the ledger: its rows must be visible to what follows
+		IF NOT spine.all_ended(link.since) THEN
+			RETURN NULL;
+		END IF;
+		IF link.epoch IS NOT NULL AND link.acknowledged_at IS NOT NULL THEN
+			reason := CASE
+				WHEN this_epoch IS DISTINCT FROM link.epoch THEN 'the neighbour stands in another epoch'
+				WHEN last_seq > link.sent_seq THEN 'the neighbour has batches that this node does not know of'
+				WHEN place ->> 'cluster' IS DISTINCT FROM here THEN 'this node is another cluster, or was restored or promoted'
+				WHEN link.pruned_before IS NOT NULL THEN 'the ledger does not reach back to where the neighbour stands'
+				ELSE 'the neighbour''s position is none of this node' END;
+			PERFORM spine.note_incident('sent_anew', to_node, jsonb_build_object('reason', reason));
+		END IF;
 		this_epoch := gen_random_uuid();
 		last_seq := 0;
 		begins := true;
-		place := jsonb_build_object('cluster', here, 'from', present::text,
-									'full', jsonb_build_object('relation', 'spine.agreement_event'));
+		place := jsonb_build_object('cluster', here, 'from', present::text);
 	END IF;
 
-	IF place ? 'full' THEN
-		-- everything, table by table, in ranges of ids: what the neighbour has in the range and we
-		-- do not name, it drops. What changes meanwhile follows from the ledger.
-		SELECT * INTO the_table FROM spine.exchange_tables() t
-			WHERE (t.ord, t.relation) >= (spine.exchange_place(place -> 'full' ->> 'relation'), place -> 'full' ->> 'relation')
-				AND (NOT hub OR spine.goes_to_hubs(t.relation))
-			ORDER BY t.ord, t.relation LIMIT 1;
-		IF FOUND THEN
-			IF the_table.relation <> place -> 'full' ->> 'relation' THEN
-				place := jsonb_set(place, '{full}', jsonb_build_object('relation', the_table.relation));
-			END IF;
-			IF hub AND the_table.is_group THEN
-				SELECT * INTO part FROM spine.hub_turn(to_node, the_table.relation, the_table.class, this_epoch, place -> 'full', own, their, most);
-				ids := part.ids;
-				upto := part.upto;
-				lists := part.lists;
-			ELSE
-				EXECUTE format(
-					'WITH scanned AS (SELECT t.%1$I AS id, t.owner = ANY ($2) AND spine.audience_names(t.audience, $3) AS due '
-					'FROM %2$s t WHERE $1 IS NULL OR t.%1$I > $1 ORDER BY t.%1$I LIMIT $4 * 20::bigint), '
-					'due AS (SELECT s.id FROM scanned s WHERE s.due ORDER BY s.id LIMIT $4) '
-					'SELECT ARRAY(SELECT d.id FROM due d), (SELECT count(*) FROM scanned), '
-					'(SELECT s.id FROM scanned s ORDER BY s.id DESC LIMIT 1)',
-					the_table.id_column, the_table.class)
-					INTO ids, scanned, last_scanned
-					USING (place -> 'full' ->> 'after')::uuid, own, their, most;
-				-- how far this batch speaks for the table: null, to its end
-				upto := CASE WHEN cardinality(ids) = most THEN ids[most]
-							 WHEN scanned = most * 20::bigint THEN last_scanned END;
-			END IF;
-			SELECT * INTO part FROM spine.rows_for_neighbour(the_table.relation, ids, own, their);
-			rows := coalesce(part.puts, '[]');
-			patients := coalesce(part.patients, '{}');
-			episodes := coalesce(part.episodes, '{}');
-			IF NOT lists THEN
-				batch := jsonb_build_object('sweep', jsonb_build_object(
-					'relation', the_table.relation, 'after', place -> 'full' ->> 'after', 'upto', upto));
-			END IF;
-			IF lists THEN
-				place := jsonb_set(place, '{full,listed}', 'false');
-			ELSIF upto IS NOT NULL THEN
-				place := jsonb_set(place, '{full,after}', to_jsonb(upto));
-			ELSE
-				SELECT * INTO following FROM spine.exchange_tables() t
-					WHERE (t.ord, t.relation) > (the_table.ord, the_table.relation)
-						AND (NOT hub OR spine.goes_to_hubs(t.relation))
-					ORDER BY t.ord, t.relation LIMIT 1;
-				IF FOUND THEN
-					place := jsonb_set(place, '{full}', jsonb_build_object('relation', following.relation));
-				ELSE
-					place := place - 'full';
-				END IF;
-			END IF;
-		ELSE
-			place := place - 'full';
-		END IF;
-		IF NOT place ? 'full' THEN
-			-- of other tables it holds nothing of ours
-			batch := coalesce(batch, '{}') || jsonb_build_object('relations',
-				(SELECT jsonb_agg(t.relation) FROM spine.exchange_tables() t WHERE NOT hub OR spine.goes_to_hubs(t.relation)));
-		END IF;
+	IF answer ? 'key' THEN
+		PERFORM spine.take_key(to_node, decode(answer ->> 'key', 'hex'));
+	END IF;
+	IF begins THEN
+		compare := '{"step": "new"}';
+		count_found := 0;
 	ELSE
-		LOOP
-			upto := NULL;
-			SELECT count(*), (array_agg(p.xid ORDER BY p.xid DESC, p.delivery_id DESC))[1] AS last_xid,
-				   (array_agg(p.delivery_id ORDER BY p.xid DESC, p.delivery_id DESC))[1] AS last_id,
-				   jsonb_agg(DISTINCT jsonb_build_object('r', p.relation, 'i', p.record_id)) AS pointers
-				INTO pointer
-				FROM spine.pending_deliveries(to_node, place, coalesce((place ->> 'to')::pg_snapshot, present), most) p;
-			count_found := pointer.count;
-			EXIT WHEN count_found > 0 OR NOT place ? 'to';
-			place := jsonb_build_object('cluster', here, 'from', place ->> 'to');
-		END LOOP;
-
+		compare := place -> 'compare';
+		IF compare IS NULL AND EXISTS (SELECT FROM spine.link_comparison c WHERE c.node = to_node AND c.asked_at IS NOT NULL) THEN
+			compare := '{"step": "new"}';
+		END IF;
+		IF place ? 'attest' THEN
+			PERFORM spine.attested(to_node, place -> 'attest', answer -> 'reply');
+			-- the neighbour's position forgets it by the next batch, should that be empty
+			batch := '{}';
+		END IF;
+		place := place - 'compare' - 'attest';
+		SELECT * INTO pointer FROM spine.next_deliveries(to_node, place, present, most, last_seq);
+		count_found := pointer.counted;
 		IF count_found = 0 THEN
+			place := pointer.place;
+		END IF;
+	END IF;
+
+	IF hub AND compare ->> 'step' = 'new' AND NOT compare ? 'listed' AND (count_found = 0 OR compare ? 'led') THEN
+		-- a hub is compared in the order of the ids that it knows
+		compare := spine.hub_list_turn(to_node, compare - 'led', own, their, most);
+		batch := '{}';
+	ELSIF compare IS NOT NULL AND (count_found = 0 OR compare ? 'led') THEN
+		-- a step of the comparison; where there is a backlog too, they take turns
+		SELECT * INTO part FROM spine.compare_turn(to_node, compare - 'led', answer -> 'reply', own, their, place, most);
+		compare := part.next;
+		rows := part.rows;
+		patients := coalesce(part.patients, '{}');
+		episodes := coalesce(part.episodes, '{}');
+		batch := CASE WHEN part.part IS NULL THEN '{}' ELSE jsonb_build_object('compare', part.part) END;
+	ELSIF count_found = 0 THEN
+		SELECT * INTO part FROM spine.attest_turn(to_node, own, their);
+		IF part.part IS NOT NULL THEN
+			attest := part.next;
+			batch := jsonb_build_object('attest', part.part);
+		ELSIF batch IS NULL THEN
 			IF link.acknowledged_seq IS DISTINCT FROM last_seq OR link.state <> 'connected' OR link.position IS NULL THEN
 				PERFORM set_config('synchronous_commit', 'off', true);
 				UPDATE spine.link l
@@ -596,20 +975,14 @@ BEGIN
 			END IF;
 			RETURN NULL;
 		END IF;
-
-		IF count_found = most THEN
-			place := jsonb_build_object('cluster', here, 'from', place ->> 'from',
-										'to', coalesce(place ->> 'to', present::text),
-										'xid', pointer.last_xid, 'id', pointer.last_id);
-		ELSE
-			place := jsonb_build_object('cluster', here, 'from', coalesce(place ->> 'to', present::text));
-		END IF;
-
+	ELSE
+		compare := compare || '{"led": true}';
+		place := pointer.place;
 		-- the records as they are now; what the neighbour may not have, or is gone, is withdrawn
 		FOR part IN
 			SELECT p.relation, p.ids, r.puts, r.put_ids, r.patients, r.episodes
-			FROM (SELECT e ->> 'r' AS relation, array_agg((e ->> 'i')::uuid) AS ids
-				  FROM jsonb_array_elements(pointer.pointers) e GROUP BY 1) p,
+			FROM (SELECT u.relation, array_agg(DISTINCT u.id) AS ids
+				  FROM unnest(pointer.relations, pointer.ids) AS u (relation, id) GROUP BY 1) p,
 				LATERAL spine.rows_for_neighbour(p.relation, p.ids, own, their) r
 			ORDER BY spine.exchange_place(p.relation), p.relation
 		LOOP
@@ -625,6 +998,10 @@ BEGIN
 			patients := patients || coalesce(part.patients, '{}');
 			episodes := episodes || coalesce(part.episodes, '{}');
 		END LOOP;
+	END IF;
+	place := place || jsonb_strip_nulls(jsonb_build_object('attest', attest));
+	IF compare IS NOT NULL THEN
+		place := place || jsonb_build_object('compare', compare);
 	END IF;
 
 	batch := coalesce(batch, '{}') || jsonb_build_object(
@@ -656,9 +1033,9 @@ BEGIN
 			position = CASE WHEN begins THEN NULL ELSE answer -> 'position' END,
 			pruned_before = CASE WHEN begins THEN NULL ELSE l.pruned_before END,
 			retry_at = NULL
-		WHERE l.node = to_node AND l.epoch IS NOT DISTINCT FROM link.epoch;
+		WHERE l.node = to_node AND l.epoch IS NOT DISTINCT FROM link.epoch AND NOT l.paused;
 	IF NOT FOUND THEN
-		-- the neighbour was connected anew in this moment: begin with its new epoch
+		-- the neighbour was paused in this moment, or connected anew: begin with its new epoch
 		RETURN NULL;
 	END IF;
 	RETURN batch;
@@ -779,9 +1156,11 @@ BEGIN
 		RETURN jsonb_build_object('status', 'refused', 'code', 'SP007', 'message', 'the session is too old: connect anew',
 								  'node', (SELECT n.name FROM spine.node n WHERE n.is_self));
 	END IF;
+	PERFORM spine.wake_link(sender);
 	-- waits for a batch that a lost connection may still be applying
 	RETURN (SELECT jsonb_build_object('status', 'position', 'node', s.name, 'epoch', r.epoch, 'seq', r.seq, 'position', r.position,
-									  'clock', clock_timestamp(), 'witness', spine.heads_witnessed(sender))
+									  'clock', clock_timestamp(), 'witness', spine.heads_witnessed(sender),
+									  'key', spine.own_public_key(), 'reply', (SELECT c.reply FROM spine.link_compared c WHERE c.node = sender))
 			FROM spine.node s, (SELECT * FROM spine.link_received l WHERE l.node = sender FOR UPDATE) r WHERE s.is_self);
 END
 $$;
@@ -792,7 +1171,7 @@ COMMENT ON FUNCTION spine.receive_position() IS
 	'For a neighbour''s courier: the epoch, sequence and position of its last batch applied here.';
 
 -- The set of rows of one table, by one statement each; raises where any of them cannot be applied.
--- whole: a full send, in which the owner's word counts even when its revision went back.
+-- whole: what a comparison sends, in which the owner's word counts even when its revision went back.
 -- vacate: first take away records of the same owner that hold one of these local ids.
 CREATE FUNCTION spine.receive_set(sender text, the_relation text, contents jsonb, whole boolean, vacate boolean) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -806,6 +1185,7 @@ DECLARE
 	newer text;
 	known text[];
 	rewound bigint;
+	altered bigint;
 BEGIN
 	SELECT * INTO STRICT the_table FROM spine.exchange_tables(the_relation);
 	SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum),
@@ -822,16 +1202,21 @@ BEGIN
 	END IF;
 
 	IF whole THEN
-		-- only a node that lost transactions says less, or another thing under the same revision
+		-- only a node that lost transactions says less; where it says another thing under the same revision,
+		-- it has, or the copy here was changed by hand
 		EXECUTE format(
-			'SELECT count(*) FROM %1$s t JOIN jsonb_populate_recordset(NULL::%1$s, $1) r USING (%2$I) '
-			'WHERE t.revision > r.revision '
-			'OR (t.revision = r.revision AND to_jsonb(t.*) - ''audience'' <> to_jsonb(r.*) - ''audience'')',
+			'SELECT count(*) FILTER (WHERE t.revision > r.revision), count(*) FILTER (WHERE t.revision = r.revision '
+			'AND to_jsonb(t.*) - ''audience'' <> to_jsonb(r.*) - ''audience'') '
+			'FROM %1$s t JOIN jsonb_populate_recordset(NULL::%1$s, $1) r USING (%2$I)',
 			the_table.class, the_table.id_column)
-			INTO rewound USING contents;
+			INTO rewound, altered USING contents;
 		IF rewound > 0 THEN
 			PERFORM spine.note_incident('revision_went_back', sender,
 				jsonb_build_object('relation', the_relation, 'records', rewound));
+		END IF;
+		IF altered > 0 THEN
+			PERFORM spine.note_incident('content_differed', sender,
+				jsonb_build_object('relation', the_relation, 'records', altered));
 		END IF;
 	END IF;
 
@@ -986,8 +1371,9 @@ ALTER FUNCTION spine.receive_puts(text, text, jsonb, boolean) OWNER TO spine_own
 REVOKE EXECUTE ON FUNCTION spine.receive_puts(text, text, jsonb, boolean) FROM PUBLIC;
 COMMENT ON FUNCTION spine.receive_puts(text, text, jsonb, boolean) IS 'Applies rows of one table, setting aside those that cannot be.';
 
--- Takes away rows of the sender's owners: from the table, and from wherever else a copy was kept.
-CREATE FUNCTION spine.receive_withdrawals(sender text, the_relation text, ids uuid[]) RETURNS void
+-- Takes away rows of the sender's owners: from the table, and from wherever else a copy was kept. Returns
+-- whose they were.
+CREATE FUNCTION spine.receive_withdrawals(sender text, the_relation text, ids uuid[]) RETURNS uuid[]
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 	-- plans are kept from when the tables were small
@@ -995,60 +1381,33 @@ CREATE FUNCTION spine.receive_withdrawals(sender text, the_relation text, ids uu
 	AS $$
 DECLARE
 	the_table record;
+	patients uuid[];
 BEGIN
 	DELETE FROM spine.receive_fault f WHERE f.relation = the_relation AND f.node = sender AND f.record_id = ANY (ids);
-	DELETE FROM spine.waiting_row w WHERE w.relation = the_relation AND w.node = sender AND w.record_id = ANY (ids);
+	WITH gone AS (
+		DELETE FROM spine.waiting_row w WHERE w.relation = the_relation AND w.node = sender AND w.record_id = ANY (ids)
+			RETURNING (w.content ->> 'patient_id')::uuid AS patient
+	)
+	SELECT array_agg(DISTINCT g.patient) INTO patients FROM gone g WHERE g.patient IS NOT NULL;
 	SELECT * INTO the_table FROM spine.exchange_tables(the_relation);
 	-- what was said stays said
 	IF NOT FOUND OR spine.exchange_is_said(the_relation) THEN
-		RETURN;
+		RETURN coalesce(patients, '{}');
 	END IF;
-	PERFORM spine.kept_count(format('DELETE FROM %s t WHERE t.%I = ANY ($1) AND t.owner IN '
-									'(SELECT o.organisation FROM spine.node_organisation o WHERE o.node = $2)',
-									the_table.class, the_table.id_column), ids, sender);
+	SELECT g.patients INTO patients
+		FROM spine.kept_row(format('WITH gone AS (DELETE FROM %s t WHERE t.%I = ANY ($1) AND t.owner IN '
+								   '(SELECT o.organisation FROM spine.node_organisation o WHERE o.node = $2) RETURNING %s AS patient) '
+								   'SELECT array_agg(DISTINCT g.patient) FROM gone g WHERE g.patient IS NOT NULL',
+								   the_table.class, the_table.id_column, CASE WHEN the_table.is_group THEN 't.patient_id' ELSE 'NULL::uuid' END),
+							ids, sender) AS g (patients uuid[]);
 	DELETE FROM spine.unknown_item u WHERE u.relation = the_relation AND u.record_id = ANY (ids)
 		AND u.owner IN (SELECT o.organisation FROM spine.node_organisation o WHERE o.node = sender);
+	RETURN coalesce(patients, '{}');
 END
 $$;
 ALTER FUNCTION spine.receive_withdrawals(text, text, uuid[]) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.receive_withdrawals(text, text, uuid[]) FROM PUBLIC;
-COMMENT ON FUNCTION spine.receive_withdrawals(text, text, uuid[]) IS 'Removes rows that a neighbour withdraws.';
-
--- In a full send: rows of the sender's owners in this range of ids that the batch does not name.
-CREATE FUNCTION spine.receive_sweep(sender text, the_relation text, after_id uuid, upto_id uuid, named uuid[]) RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
-	AS $$
-DECLARE
-	the_table record;
-	ids uuid[];
-BEGIN
-	SELECT array_agg(x.record_id) INTO ids FROM (
-			SELECT w.record_id, w.relation, w.node FROM spine.waiting_row w
-			UNION SELECT f.record_id, f.relation, f.node FROM spine.receive_fault f) x
-		WHERE x.relation = the_relation AND x.node = sender
-			AND (after_id IS NULL OR x.record_id > after_id) AND (upto_id IS NULL OR x.record_id <= upto_id)
-			AND x.record_id <> ALL (named);
-	IF ids IS NOT NULL THEN
-		PERFORM spine.receive_withdrawals(sender, the_relation, ids);
-	END IF;
-	SELECT * INTO the_table FROM spine.exchange_tables(the_relation);
-	IF NOT FOUND THEN
-		RETURN;
-	END IF;
-	EXECUTE format('SELECT array_agg(t.%1$I) FROM %2$s t '
-				   'WHERE ($1 IS NULL OR t.%1$I > $1) AND ($2 IS NULL OR t.%1$I <= $2) AND t.owner IN '
-				   '(SELECT o.organisation FROM spine.node_organisation o WHERE o.node = $3) AND t.%1$I <> ALL ($4)',
-				   the_table.id_column, the_table.class)
-		INTO ids USING after_id, upto_id, sender, named;
-	IF ids IS NOT NULL THEN
-		PERFORM spine.receive_withdrawals(sender, the_relation, ids);
-	END IF;
-END
-$$;
-ALTER FUNCTION spine.receive_sweep(text, text, uuid, uuid, uuid[]) OWNER TO spine_owner;
-REVOKE EXECUTE ON FUNCTION spine.receive_sweep(text, text, uuid, uuid, uuid[]) FROM PUBLIC;
-COMMENT ON FUNCTION spine.receive_sweep(text, text, uuid, uuid, uuid[]) IS 'Removes rows that a full send does not name.';
+COMMENT ON FUNCTION spine.receive_withdrawals(text, text, uuid[]) IS 'Removes rows that a neighbour withdraws. Returns their patients.';
 
 -- Episodes and links that came with records. Each node speaks for its own alone.
 CREATE FUNCTION spine.receive_links(sender text, batch jsonb) RETURNS void
@@ -1165,6 +1524,8 @@ DECLARE
 	part record;
 	faults integer := 0;
 	whole boolean;
+	patients uuid[] := '{}';
+	reply jsonb;
 	strangers text[];
 	refusal text;
 BEGIN
@@ -1176,8 +1537,10 @@ BEGIN
 		PERFORM spine.note_incident('stale_session', sender, jsonb_build_object('call', 'receive'));
 		RETURN answer || '{"status": "refused", "code": "SP007", "message": "the session is too old: connect anew"}';
 	END IF;
+	PERFORM spine.wake_link(sender);
 	SELECT * INTO received FROM spine.link_received r WHERE r.node = sender FOR UPDATE;
-	answer := answer || jsonb_build_object('clock', clock_timestamp(), 'epoch', received.epoch, 'seq', received.seq, 'position', received.position);
+	answer := answer || jsonb_build_object('clock', clock_timestamp(), 'epoch', received.epoch, 'seq', received.seq, 'position', received.position,
+		'reply', (SELECT c.reply FROM spine.link_compared c WHERE c.node = sender));
 
 	-- An error raised would undo the note of it: what is refused is answered.
 	refusal := spine.batch_fault(batch, sender, me);
@@ -1217,11 +1580,12 @@ BEGIN
 	-- A crash here takes the rows and the position back together, and the sender goes on from there:
 	-- records need not wait for the disk. What ends something does.
 	IF NOT EXISTS (SELECT FROM jsonb_array_elements(batch -> 'rows') e
-				   WHERE e ->> 'action' = 'withdraw' OR e ->> 'relation' LIKE 'spine.%') THEN
+				   WHERE e ->> 'action' = 'withdraw' OR e ->> 'relation' LIKE 'spine.%')
+		AND NOT batch ? 'attest' AND (batch -> 'compare' ->> 'step') IS DISTINCT FROM 'receipt' THEN
 		PERFORM set_config('synchronous_commit', 'off', true);
 	END IF;
 
-	whole := batch ? 'sweep';
+	whole := batch -> 'compare' ->> 'step' IS NOT DISTINCT FROM 'mend';
 	own := spine.addressees(spine.organisations_of(me), (SELECT n.purpose FROM spine.node n WHERE n.name = sender));
 	BEGIN
 		PERFORM spine.receive_links(sender, batch)
@@ -1234,28 +1598,18 @@ BEGIN
 						  ELSE spine.exchange_place(p.relation) END, p.relation
 		LOOP
 			IF part.action = 'withdraw' THEN
-				PERFORM spine.receive_withdrawals(sender, part.relation, part.ids);
+				patients := patients || spine.receive_withdrawals(sender, part.relation, part.ids);
 			ELSE
 				faults := faults + spine.receive_puts(sender, part.relation, part.contents, whole);
 			END IF;
 		END LOOP;
 
-		IF whole THEN
-			PERFORM spine.receive_sweep(sender, batch -> 'sweep' ->> 'relation',
-				(batch -> 'sweep' ->> 'after')::uuid, (batch -> 'sweep' ->> 'upto')::uuid,
-				ARRAY(SELECT (e -> 'row' ->> spine.exchange_id(e ->> 'relation'))::uuid
-					  FROM jsonb_array_elements(batch -> 'rows') e WHERE e ->> 'action' = 'put'));
+		IF batch ? 'compare' THEN
+			reply := spine.receive_comparison(sender, batch -> 'compare');
+		ELSIF batch ? 'attest' THEN
+			reply := spine.receive_attest(sender, batch -> 'attest');
 		END IF;
-		IF batch ? 'relations' THEN
-			FOR part IN
-				SELECT t.relation FROM spine.exchange_tables() t
-				UNION SELECT w.relation FROM spine.waiting_row w WHERE w.node = sender
-				UNION SELECT f.relation FROM spine.receive_fault f WHERE f.node = sender
-			LOOP
-				PERFORM spine.receive_sweep(sender, part.relation, NULL, NULL, '{}')
-					WHERE NOT batch -> 'relations' ? part.relation;
-			END LOOP;
-		END IF;
+		PERFORM spine.forget_patients(sender, patients) WHERE patients <> '{}';
 	EXCEPTION WHEN OTHERS THEN
 		IF left(SQLSTATE, 2) IN ('08', '25', '40', '42', '53', '55', '57', '58', 'F0', 'XX') THEN
 			RAISE;
@@ -1274,7 +1628,8 @@ BEGIN
 			received_at = clock_timestamp()
 		WHERE r.node = sender;
 	RETURN jsonb_build_object('status', 'done', 'node', me, 'epoch', batch -> 'epoch', 'seq', batch -> 'seq',
-							  'position', batch -> 'position', 'faults', faults, 'clock', clock_timestamp());
+							  'position', batch -> 'position', 'faults', faults, 'clock', clock_timestamp(),
+							  'reply', coalesce(reply, CASE WHEN batch -> 'position' ? 'compare' THEN answer -> 'reply' END));
 END
 $$;
 ALTER FUNCTION spine.receive(jsonb) OWNER TO spine_owner;
@@ -1309,10 +1664,8 @@ BEGIN
 		OR jsonb_typeof(batch -> 'position') IS DISTINCT FROM 'object'
 		OR pg_column_size(batch -> 'position') > 1024 * 1024
 		OR jsonb_typeof(batch -> 'rows') IS DISTINCT FROM 'array'
-		OR (batch ? 'sweep' AND NOT coalesce(
-				jsonb_typeof(batch -> 'sweep') = 'object' AND batch -> 'sweep' ->> 'relation' ~ a_relation
-				AND coalesce(batch -> 'sweep' ->> 'after' ~ an_id, true) AND coalesce(batch -> 'sweep' ->> 'upto' ~ an_id, true), false))
-		OR (batch ? 'relations' AND jsonb_typeof(batch -> 'relations') <> 'array')
+		OR (batch ? 'compare' AND jsonb_typeof(batch -> 'compare') <> 'object')
+		OR (batch ? 'attest' AND jsonb_typeof(batch -> 'attest') <> 'object')
 		OR EXISTS (SELECT FROM jsonb_each(batch) k
 				   WHERE k.key IN ('episodes', 'identity_links', 'family_links', 'episode_links')
 						AND jsonb_typeof(k.value) <> 'array') THEN
@@ -1542,7 +1895,7 @@ BEGIN
 		VALUES (connect_node.name, connect_node.conninfo, connect_node.role, connect_node.purpose)
 		ON CONFLICT (name) DO UPDATE
 			SET conninfo = EXCLUDED.conninfo, role_name = coalesce(EXCLUDED.role_name, n.role_name),
-				state = 'active', connected_at = now();
+				state = 'active', behind = false, connected_at = now();
 	DELETE FROM spine.node_organisation o WHERE o.node = connect_node.name AND o.organisation <> ALL (codes);
 	INSERT INTO spine.node_organisation AS o (organisation, node)
 		SELECT c, connect_node.name FROM unnest(codes) c
@@ -1561,9 +1914,10 @@ BEGIN
 			ON CONFLICT DO NOTHING;
 	END IF;
 	INSERT INTO spine.link_received (node) VALUES (connect_node.name) ON CONFLICT DO NOTHING;
-	-- without an epoch the next contact begins one, with everything that the neighbour should have
-	INSERT INTO spine.link (node) VALUES (connect_node.name)
-		ON CONFLICT (node) DO UPDATE SET epoch = NULL, position = NULL, retry_at = NULL;
+	-- without an epoch the next contact begins one, and compares what the neighbour has with what it should have; its key is taken anew
+	UPDATE spine.node_key k SET state = 'past' WHERE k.node = connect_node.name AND k.state = 'pinned';
+	INSERT INTO spine.link (node, since) VALUES (connect_node.name, pg_current_xact_id())
+		ON CONFLICT (node) DO UPDATE SET epoch = NULL, position = NULL, retry_at = NULL, since = EXCLUDED.since;
 	PERFORM spine.ring_doorbell();
 END
 $$;
@@ -1598,6 +1952,45 @@ REVOKE EXECUTE ON FUNCTION spine.disconnect_node(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION spine.disconnect_node(text) TO spine_operator;
 COMMENT ON FUNCTION spine.disconnect_node(text) IS
 	'Ends a link at once: nothing more is sent, nothing more accepted. What was received stays. spine.connect_node connects it again.';
+
+CREATE FUNCTION spine.pause_link(node text) RETURNS void
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+BEGIN
+	PERFORM spine.require_operator();
+	UPDATE spine.link l SET paused = true WHERE l.node = pause_link.node;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'no neighbour "%"', pause_link.node
+			USING ERRCODE = 'undefined_object';
+	END IF;
+	PERFORM spine.ring_doorbell();
+END
+$$;
+ALTER FUNCTION spine.pause_link(text) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.pause_link(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION spine.pause_link(text) TO spine_operator;
+COMMENT ON FUNCTION spine.pause_link(text) IS
+	'Sends nothing more to a neighbour until spine.resume_link(): withdrawals and ends of agreements wait too. What it sends is taken. A batch that is on its way may still be applied there.';
+
+CREATE FUNCTION spine.resume_link(node text) RETURNS void
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+BEGIN
+	PERFORM spine.require_operator();
+	UPDATE spine.link l SET paused = false, retry_at = NULL WHERE l.node = resume_link.node;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'no neighbour "%"', resume_link.node
+			USING ERRCODE = 'undefined_object';
+	END IF;
+	PERFORM spine.ring_doorbell();
+END
+$$;
+ALTER FUNCTION spine.resume_link(text) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.resume_link(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION spine.resume_link(text) TO spine_operator;
+COMMENT ON FUNCTION spine.resume_link(text) IS 'Ends spine.pause_link(): what has waited is sent.';
 
 CREATE FUNCTION spine.is_conninfo(conninfo text) RETURNS boolean
 	LANGUAGE c STABLE STRICT PARALLEL SAFE

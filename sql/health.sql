@@ -81,10 +81,12 @@ DECLARE
 BEGIN
 	-- links
 	FOR link IN
-		SELECT l.*, n.state AS node_state, n.conninfo IS NOT NULL AS reachable, n.connected_at
-		FROM spine.link l JOIN spine.node n ON n.name = l.node WHERE n.state <> 'ended' ORDER BY l.node
+		SELECT l.*, n.state AS node_state, n.connected_at
+		FROM spine.link l JOIN spine.node n ON n.name = l.node
+		-- who only sends to us is not called
+		WHERE n.state <> 'ended' AND n.conninfo IS NOT NULL ORDER BY l.node
 	LOOP
-		IF link.reachable AND link.node_state = 'active' THEN
+		IF link.node_state = 'active' THEN
 			RETURN QUERY VALUES ('link_contact', link.node, extract(epoch FROM clock_timestamp() - coalesce(link.contact_at, link.connected_at))::numeric,
 				format('%s, last answer %s%s', link.state, coalesce(link.contact_at::text, 'never'), CASE WHEN link.state = 'waiting' THEN ', ' || left(link.last_error, 200) END),
 				'See last_error in spine.links; then the network, the neighbour''s server, certificates and pg_hba.conf there.');
@@ -190,18 +192,8 @@ CREATE FUNCTION spine.link_oldest(node text) RETURNS timestamptz
 	AS $$
 DECLARE
 	at_position jsonb := (SELECT l.position FROM spine.link l WHERE l.node = $1);
-	first record;
 BEGIN
-	SELECT NULL::xid8 AS xid, NULL::bigint AS delivery_id INTO first;
-	IF at_position ? 'to' THEN
-		SELECT * INTO first FROM spine.pending_deliveries($1, at_position, (at_position ->> 'to')::pg_snapshot, 1);
-		at_position := jsonb_build_object('from', at_position ->> 'to');
-	END IF;
-	IF first.xid IS NULL THEN
-		SELECT * INTO first FROM spine.pending_deliveries($1, at_position, pg_current_snapshot(), 1) WHERE at_position IS NOT NULL;
-	END IF;
-	RETURN (SELECT d.at FROM spine.delivery d
-			WHERE d.destination = $1 AND d.xid = first.xid AND d.delivery_id = first.delivery_id);
+	RETURN (SELECT min(d.at) FROM spine.unsent_deliveries($1, at_position, 1) d);
 END
 $$;
 COMMENT ON FUNCTION spine.link_oldest(text) IS 'When the oldest row of the ledger was written that the neighbour has not acknowledged; null where there is none.';

@@ -195,11 +195,36 @@ REVOKE EXECUTE ON FUNCTION spine.date_origin(text, uuid, uuid, text[]) FROM PUBL
 COMMENT ON FUNCTION spine.date_origin(text, uuid, uuid, text[]) IS
 	'From when the dates of a record are counted where a clause gives minutes from birth: the birth of its person, else the date of its episode, as own organisations have them; null where neither is known.';
 
+CREATE FUNCTION spine.hub_row(relation text, own text, their text, key text) RETURNS text
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+	SELECT format('spine.pseudonymised(t, %1$L, %4$s, spine.person_root(t.patient_id), spine.withheld_from(a.audience, %3$s, %1$L), a.dates, '
+				  'CASE a.dates WHEN ''birth'' THEN spine.date_origin(%1$L, t.patient_id, t.episode_id, %2$s) END) '
+				  '|| pg_catalog.jsonb_build_object(''audience'', a.audience)', relation, own, their, key)
+	$$;
+ALTER FUNCTION spine.hub_row(text, text, text, text) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.hub_row(text, text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION spine.hub_row(text, text, text, text) IS
+	'SQL: the row t of a group''s table as a hub may have it; a is its audience there (spine.hub_audience), the others are SQL that gives own organisations, the hub''s addressees and its key.';
+
+CREATE FUNCTION spine.hub_audience(relation text, their text) RETURNS text
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+	SELECT format('(SELECT s.audience, spine.audience_dates(s.audience) AS dates FROM (SELECT spine.audience_of(%s, %s) AS audience) s WHERE s.audience <> ''{}'') a',
+				  spine.audience_to_send(relation), their)
+	$$;
+ALTER FUNCTION spine.hub_audience(text, text) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.hub_audience(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION spine.hub_audience(text, text) IS 'SQL: a, what of the audience of a row t is a hub''s, and how fine dates are; no row where nothing is.';
+
 CREATE FUNCTION spine.rows_for_hub(hub text, relation text, class regclass, ids uuid[], own text[], their text[],
 		OUT puts jsonb, OUT put_ids uuid[])
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 	SET TimeZone = 'Europe/London'
+	SET enable_seqscan = off
 	AS $$
 DECLARE
 	the_key bytea := (SELECT k.key FROM spine.hub_key k WHERE k.node = hub);
@@ -207,21 +232,49 @@ BEGIN
 	IF the_key IS NULL THEN
 		RAISE EXCEPTION 'hub "%" has no key', hub USING ERRCODE = 'SP008';
 	END IF;
-	SELECT * INTO puts, put_ids FROM spine.kept_row(format(
-		'SELECT jsonb_agg(jsonb_build_object(''relation'', $1, ''action'', ''put'', ''row'', '
-		'spine.pseudonymised(t, $1, $5, spine.person_root(t.patient_id), spine.withheld_from(a.audience, $4, $1), a.dates, '
-		'CASE a.dates WHEN ''birth'' THEN spine.date_origin($1, t.patient_id, t.episode_id, $3) END) '
-		'|| jsonb_build_object(''audience'', a.audience))), array_agg(t.record_id) '
-		'FROM %1$s t CROSS JOIN LATERAL (SELECT s.audience, spine.audience_dates(s.audience) AS dates '
-		'FROM (SELECT spine.audience_of(%2$s, $4) AS audience) s) a '
-		'WHERE t.record_id = ANY ($2) AND t.owner = ANY ($3) AND a.audience <> ''{}''',
-		class, spine.audience_to_send(relation)), relation, ids, own, their, the_key) AS r (puts jsonb, put_ids uuid[]);
+	SELECT * INTO puts, put_ids FROM spine.kept_read(format(
+		'SELECT jsonb_agg(jsonb_build_object(''relation'', $1, ''action'', ''put'', ''row'', %s)), array_agg(t.record_id) '
+		'FROM %s t CROSS JOIN LATERAL %s WHERE t.record_id = ANY ($2) AND t.owner = ANY ($3)',
+		spine.hub_row(relation, '$3', '$4', '$5'), class, spine.hub_audience(relation, '$4')), relation, ids, own, their, the_key)
+		AS r (puts jsonb, put_ids uuid[]);
 END
 $$;
 ALTER FUNCTION spine.rows_for_hub(text, text, regclass, uuid[], text[], text[]) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.rows_for_hub(text, text, regclass, uuid[], text[], text[]) FROM PUBLIC;
 COMMENT ON FUNCTION spine.rows_for_hub(text, text, regclass, uuid[], text[], text[]) IS
 	'spine.rows_for_neighbour() for records to a hub: pseudonymised. put_ids are the ids that they have here.';
+
+CREATE FUNCTION spine.hub_source(hub text, relation text, class regclass, their text[]) RETURNS text
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+	SELECT format('(SELECT h.sent_id, p.* FROM spine.hub_record h JOIN %1$s t ON t.record_id = h.record_id '
+				  'CROSS JOIN LATERAL %3$s CROSS JOIN LATERAL pg_catalog.jsonb_populate_record(NULL::%1$s, %2$s) p WHERE h.node = %4$L AND h.relation = %5$L AND t.owner = ANY ($1)) t',
+				  class, spine.hub_row(relation, '$1', quote_literal(their::text) || '::text[]',
+									   format('(SELECT k.key FROM spine.hub_key k WHERE k.node = %L)', hub)),
+				  spine.hub_audience(relation, quote_literal(their::text) || '::text[]'), hub, relation)
+	$$;
+ALTER FUNCTION spine.hub_source(text, text, regclass, text[]) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.hub_source(text, text, regclass, text[]) FROM PUBLIC;
+COMMENT ON FUNCTION spine.hub_source(text, text, regclass, text[]) IS
+	'SQL: t, the rows of a group''s table as a hub may have them, of the owners $1, each behind the id under which it knows it. For spine.digest_ranges().';
+
+CREATE FUNCTION spine.own_ids(relation text, their text[], ids uuid[]) RETURNS uuid[]
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+DECLARE
+	hub text := spine.addressed_hub(their);
+BEGIN
+	IF hub IS NULL OR relation LIKE 'spine.%' THEN
+		RETURN ids;
+	END IF;
+	RETURN ARRAY(SELECT h.record_id FROM spine.hub_record h WHERE h.node = hub AND h.relation = own_ids.relation AND h.sent_id = ANY (ids));
+END
+$$;
+ALTER FUNCTION spine.own_ids(text, text[], uuid[]) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.own_ids(text, text[], uuid[]) FROM PUBLIC;
+COMMENT ON FUNCTION spine.own_ids(text, text[], uuid[]) IS 'The ids here of records that a neighbour knows under these, as far as they are known: the way back of spine.sent_id().';
 
 CREATE FUNCTION spine.note_sent(hub text, relation text, ids uuid[]) RETURNS void
 	LANGUAGE sql VOLATILE PARALLEL UNSAFE
@@ -236,59 +289,52 @@ ALTER FUNCTION spine.note_sent(text, text, uuid[]) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.note_sent(text, text, uuid[]) FROM PUBLIC;
 COMMENT ON FUNCTION spine.note_sent(text, text, uuid[]) IS 'Notes in spine.hub_record under which id records are sent.';
 
--- Everything is sent in the order of the ids that the hub knows. First, in pieces, they are listed.
-CREATE FUNCTION spine.hub_turn(hub text, relation text, class regclass, epoch uuid, place jsonb, own text[], their text[], most integer,
-		OUT ids uuid[], OUT upto uuid, OUT lists boolean)
+-- A hub is compared in the order of the ids that it knows. First, in pieces, these are listed.
+CREATE FUNCTION spine.hub_list_turn(hub text, state jsonb, own text[], their text[], most integer) RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_generic_plan
 	AS $$
 DECLARE
-	listed record;
+	the_table record;
+	after uuid;
+	ids uuid[];
 	scanned bigint;
 	last_scanned uuid;
-	last_due uuid;
+	wide bigint := most * 20::bigint;
 BEGIN
-	PERFORM FROM spine.link l WHERE l.node = hub FOR UPDATE;
-	IF NOT place ? 'after' THEN
-		SELECT CASE WHEN (k.listed_epoch, k.listed_relation) = (hub_turn.epoch, hub_turn.relation) THEN k.listed_to END AS upto INTO listed
-			FROM spine.hub_key k WHERE k.node = hub FOR UPDATE;
-		IF listed.upto IS DISTINCT FROM 'ffffffff-ffff-ffff-ffff-ffffffffffff' THEN
-			EXECUTE format(
-				'WITH s AS MATERIALIZED (SELECT t.record_id AS id, t.owner = ANY ($2) AND spine.audience_names(t.audience, $3) AS due FROM %s t '
-				'WHERE $1 IS NULL OR t.record_id > $1 ORDER BY t.record_id LIMIT $4 * 20::bigint) '
-				'SELECT ARRAY(SELECT s.id FROM s WHERE s.due), (SELECT count(*) FROM s), (SELECT s.id FROM s ORDER BY s.id DESC LIMIT 1)', class)
-				INTO ids, scanned, last_scanned USING listed.upto, own, their, most;
-			PERFORM spine.note_sent(hub, hub_turn.relation, ids);
-			UPDATE spine.hub_key k
-				SET listed_epoch = hub_turn.epoch, listed_relation = hub_turn.relation,
-					listed_to = CASE WHEN scanned = most * 20::bigint THEN last_scanned ELSE 'ffffffff-ffff-ffff-ffff-ffffffffffff' END
-				WHERE k.node = hub;
-			ids := '{}';
-			lists := scanned = most * 20::bigint;
-			IF lists THEN
-				RETURN;
-			END IF;
-		END IF;
+	SELECT * INTO the_table FROM spine.exchange_tables() t
+		WHERE t.is_group AND (state ->> 'lists' IS NULL OR t.relation >= state ->> 'lists') ORDER BY t.relation LIMIT 1;
+	IF NOT FOUND THEN
+		RETURN state - 'lists' || '{"listed": true}';
 	END IF;
-	lists := false;
+	-- first the link, as set_hub_key() does
+	PERFORM FROM spine.link l WHERE l.node = hub FOR UPDATE;
+	IF state ->> 'lists' = the_table.relation THEN
+		SELECT k.listed_to INTO after FROM spine.hub_key k WHERE k.node = hub AND k.listed_relation = the_table.relation;
+	END IF;
 	EXECUTE format(
-		'WITH s AS MATERIALIZED (SELECT h.sent_id AS id, t.record_id, coalesce(t.owner = ANY ($2) AND spine.audience_names(t.audience, $3), false) AS due '
-		'FROM spine.hub_record h LEFT JOIN %s t ON t.record_id = h.record_id '
-		'WHERE h.node = $5 AND h.relation = $6 AND ($1 IS NULL OR h.sent_id > $1) ORDER BY h.sent_id LIMIT $4 * 20::bigint), '
-		'd AS MATERIALIZED (SELECT s.id, s.record_id FROM s WHERE s.due ORDER BY s.id LIMIT $4) '
-		'SELECT ARRAY(SELECT d.record_id FROM d), (SELECT d.id FROM d ORDER BY d.id DESC LIMIT 1), '
-		'(SELECT count(*) FROM s), (SELECT s.id FROM s ORDER BY s.id DESC LIMIT 1)', class)
-		INTO ids, last_due, scanned, last_scanned
-		USING (place ->> 'after')::uuid, own, their, most, hub, hub_turn.relation;
-	-- how far this batch speaks for the table: null, to its end
-	upto := CASE WHEN cardinality(ids) = most THEN last_due WHEN scanned = most * 20::bigint THEN last_scanned END;
+		'WITH s AS MATERIALIZED (SELECT t.record_id AS id, t.owner = ANY ($2) AND spine.audience_names(t.audience, $3) AS due FROM %s t '
+		'WHERE $1 IS NULL OR t.record_id > $1 ORDER BY t.record_id LIMIT $4) '
+		'SELECT ARRAY(SELECT s.id FROM s WHERE s.due), (SELECT count(*) FROM s), (SELECT s.id FROM s ORDER BY s.id DESC LIMIT 1)', the_table.class)
+		INTO ids, scanned, last_scanned USING after, own, their, wide;
+	PERFORM spine.note_sent(hub, the_table.relation, ids);
+	UPDATE spine.hub_key k SET listed_relation = the_table.relation, listed_to = coalesce(last_scanned, k.listed_to) WHERE k.node = hub;
+	IF scanned = wide THEN
+		RETURN state || jsonb_build_object('lists', the_table.relation);
+	END IF;
+	SELECT * INTO the_table FROM spine.exchange_tables() t WHERE t.is_group AND t.relation > the_table.relation ORDER BY t.relation LIMIT 1;
+	IF NOT FOUND THEN
+		RETURN state - 'lists' || '{"listed": true}';
+	END IF;
+	UPDATE spine.hub_key k SET listed_relation = the_table.relation, listed_to = NULL WHERE k.node = hub;
+	RETURN state || jsonb_build_object('lists', the_table.relation);
 END
 $$;
-ALTER FUNCTION spine.hub_turn(text, text, regclass, uuid, jsonb, text[], text[], integer) OWNER TO spine_owner;
-REVOKE EXECUTE ON FUNCTION spine.hub_turn(text, text, regclass, uuid, jsonb, text[], text[], integer) FROM PUBLIC;
-COMMENT ON FUNCTION spine.hub_turn(text, text, regclass, uuid, jsonb, text[], text[], integer) IS
-	'One turn of sending a hub everything of a table: the records of the next range of the ids that it knows, up to upto; lists: none yet, for these ids are still being listed.';
+ALTER FUNCTION spine.hub_list_turn(text, jsonb, text[], text[], integer) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.hub_list_turn(text, jsonb, text[], text[], integer) FROM PUBLIC;
+COMMENT ON FUNCTION spine.hub_list_turn(text, jsonb, text[], text[], integer) IS
+	'Lists a piece of the records that a hub should have in spine.hub_record, before a comparison. state: what the position says of it; returns what it is to say: listed, when all are. How far it has come is in spine.hub_key: the position, which the hub sees, holds no id of a record here.';
 
 CREATE FUNCTION spine.deliver_to_hubs(pairs uuid[]) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -307,7 +353,7 @@ BEGIN
 	persons := ARRAY(SELECT DISTINCT l FROM unnest(pairs) p, unnest(spine.linked_patients(p)) l);
 	FOR hub IN
 		SELECT n.name, spine.addressees_of(n.name) AS their FROM spine.node n
-		 WHERE NOT n.is_self AND n.state <> 'ended' AND n.purpose = 'reporting' ORDER BY 1
+		 WHERE NOT n.is_self AND n.state <> 'ended' AND NOT n.behind AND n.purpose = 'reporting' ORDER BY 1
 	LOOP
 		FOR one_table IN SELECT t.relation, t.class FROM spine.exchange_tables() t WHERE t.is_group ORDER BY t.relation LOOP
 			EXECUTE format(
@@ -319,6 +365,7 @@ BEGIN
 				USING hub.name, one_table.relation, persons, hub.their;
 		END LOOP;
 	END LOOP;
+	PERFORM spine.ring_doorbell();
 END
 $$;
 ALTER FUNCTION spine.deliver_to_hubs(uuid[]) OWNER TO spine_owner;

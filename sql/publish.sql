@@ -1150,6 +1150,7 @@ BEGIN
 		'FOR EACH STATEMENT EXECUTE FUNCTION spine.deliver(', arguments, '); ',
 		'CREATE TRIGGER deliver_delete AFTER DELETE ON ', relation, ' REFERENCING OLD TABLE AS old_rows ',
 		'FOR EACH STATEMENT EXECUTE FUNCTION spine.deliver(', arguments, '); ',
+		'CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON ', relation, ' FOR EACH STATEMENT EXECUTE FUNCTION spine.refuse_truncate(); ',
 		'CREATE TRIGGER history_update AFTER UPDATE ON ', relation, ' REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows ',
 		'FOR EACH STATEMENT EXECUTE FUNCTION spine.keep_history(', arguments, '); ',
 		'CREATE TRIGGER history_delete AFTER DELETE ON ', relation, ' REFERENCING OLD TABLE AS old_rows ',

@@ -26,6 +26,8 @@ packages_missing() {
 	else
 		echo "postgresql-$major postgresql-server-dev-$major libpq-dev"
 	fi
+	# the headers of the signatures; their folder is the compiler's to know
+	have cc && echo '#include <openssl/evp.h>' | cc -E -x c - > /dev/null 2>&1 || echo libssl-dev
 	have make || echo make
 	have cc || echo "gcc libc6-dev"
 	have perl || echo perl

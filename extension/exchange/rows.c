@@ -11,6 +11,7 @@
 
 #include "access/htup_details.h"
 #include "access/tupmacs.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
@@ -333,7 +334,10 @@ kept_plan(FunctionCallInfo fcinfo, Datum *values, char *nulls)
 	return kept->plan;
 }
 
-/* spine.kept_row(query text, VARIADIC arguments "any"): the first row of a query that returns one. */
+/*
+ * spine.kept_row(query text, VARIADIC arguments "any"): the first row of a query that returns one.
+ * As spine.kept_read(), which is stable, it sees what the statement that calls it sees.
+ */
 Datum
 spine_kept_row(PG_FUNCTION_ARGS)
 {
@@ -344,7 +348,8 @@ spine_kept_row(PG_FUNCTION_ARGS)
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	result = SPI_execute_plan(kept_plan(fcinfo, values, nulls), values, nulls, false, 1);
+	result = SPI_execute_plan(kept_plan(fcinfo, values, nulls), values, nulls,
+							  func_volatile(fcinfo->flinfo->fn_oid) != PROVOLATILE_VOLATILE, 1);
 	if (result < 0 || SPI_tuptable == NULL || SPI_processed != 1)
 		elog(ERROR, "the statement returned no row");
 	row = SPI_returntuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc);

@@ -1,6 +1,6 @@
 -- spine.health(): each check goes from ok to a warning or worse and back; who may ask; the same for Prometheus.
 \ir setup.psql
-SELECT plan(71);
+SELECT plan(72);
 
 CREATE ROLE health_operator;
 CREATE ROLE health_monitor;
@@ -35,8 +35,10 @@ SELECT is(told(r, s), a, format('%s: %s as %s', a, s, r)) FROM (VALUES
 
 SELECT is((SELECT count(*) FROM spine.health() WHERE check_name IS NULL OR subject IS NULL OR state IS NULL OR what IS NULL OR to_do IS NULL), 0::bigint, 'every row is whole');
 SELECT is((SELECT count(*) FROM (SELECT check_name, subject FROM spine.health() GROUP BY 1, 2 HAVING count(*) > 1) x), 0::bigint, 'one row for each check and what it is about');
-SELECT set_eq('SELECT check_name FROM spine.health_limits()', $$ SELECT DISTINCT check_name FROM spine.health_values() UNION SELECT unnest('{link_contact,clock_difference,slot_wal,cron_failures}'::text[]) $$, 'every check has a limit and every limit a check');
+SELECT set_eq('SELECT check_name FROM spine.health_limits()', $$ SELECT DISTINCT check_name FROM spine.health_values() UNION SELECT unnest('{link_contact,link_lag,link_lag_rows,clock_difference,slot_wal,cron_failures}'::text[]) $$, 'every check has a limit and every limit a check');
 SELECT is((SELECT count(*) FROM spine.health() WHERE state = 'ok' AND to_do <> '' OR state <> 'ok' AND to_do = ''), 0::bigint, 'what is not ok says what to do');
+
+SELECT is((SELECT count(*) FROM spine.health() WHERE check_name ~ '^link_'), 0::bigint, 'a neighbour that is not called has no lag');
 
 -- limits
 

@@ -71,6 +71,10 @@ INSERT INTO without_policy VALUES
 	('spine.node', 'neighbours; read through a view without conninfo and role'),
 	('spine.link', 'state of the links: no patients, no records'),
 	('spine.link_received', 'state of the links: no patients, no records'),
+	('spine.node_key', 'public keys of neighbours'),
+	('spine.receipt', 'counts and digests of what was compared and proven: no patients, no records'),
+	('spine.link_comparison', 'state of the comparisons: no patients, no records'),
+	('spine.link_compared', 'state of the comparisons: the last answer, with ids and digests of rows'),
 	('spine.incident', 'what went wrong on the links, for operators and governors: no patients, no records');
 -- views of spine_owner over tables that have policies: each counts or lists nothing about a person
 CREATE TEMPORARY TABLE view_past_policies (name text PRIMARY KEY, reason text NOT NULL);

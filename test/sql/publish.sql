@@ -135,8 +135,9 @@ SELECT is_empty($$
 			   format('deliver_insert spine.deliver 4 - new_rows %s\000%s\000', t.dataset, t.data_group),
 			   format('deliver_update spine.deliver 16 old_rows new_rows %s\000%s\000', t.dataset, t.data_group),
 			   format('history_delete spine.keep_history 8 old_rows - %s\000%s\000', t.dataset, t.data_group),
-			   format('history_update spine.keep_history 16 old_rows new_rows %s\000%s\000', t.dataset, t.data_group)]
-$$, 'every table delivers and keeps its history');
+			   format('history_update spine.keep_history 16 old_rows new_rows %s\000%s\000', t.dataset, t.data_group),
+			   'refuse_truncate spine.refuse_truncate 34 - - ']
+$$, 'every table delivers, keeps its history, and is not truncated');
 SELECT is_empty($$
 	SELECT v.data_group FROM group_view AS v
 	 WHERE (SELECT array_agg(format('%s %s %s %s', g.tgname, g.tgfoid::regproc, g.tgtype, encode(g.tgargs, 'escape')) ORDER BY g.tgname)

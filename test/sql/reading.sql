@@ -35,7 +35,7 @@ SELECT open_it('9990000018') \g /dev/null
 INSERT INTO seen SELECT 'opened', rows_of('9990000018');
 DISCARD ALL;
 INSERT INTO seen SELECT 'discarded', rows_of('9990000018');
-SELECT plan(69);
+SELECT plan(73);
 SELECT results_eq('SELECT * FROM seen', $$ VALUES ('opened', 2::bigint), ('discarded', 0) $$,
 	'DISCARD ALL closes what is open: the next user of a pooled connection finds nothing (attack 38)');
 SELECT as_role('reading_ryj_governor', $$ SELECT spine.end_agreement('first', 1, 'x') $$),
@@ -211,6 +211,22 @@ DO $$ BEGIN PERFORM value_as('reading_rqm_clinician', 'SELECT spine.close_record
 SELECT open_it('9990000034') \g /dev/null
 SELECT is(rows_of('9990000018'), 4::bigint, 'one number opens the whole person');
 SELECT is(rows_of('9990000034'), 4::bigint, 'read by either');
+
+-- what is read without a query is what the views show
+
+SELECT is(value_as('reading_rqm_clinician', $$
+	WITH t AS (SELECT record_id, owner, source_system, dataset, data_group, title, episode_id, event_at, received_at, revision, data FROM spine.timeline('9990000034')),
+		 a AS (SELECT record_id, owner, source_system, dataset, data_group, title, episode_id, event_at, received_at, revision, data FROM spine.all_records
+				WHERE patient_id::text IN (SELECT jsonb_array_elements_text(spine.record('9990000034') #> '{patient,ids}')))
+	SELECT format('%s, %s', (SELECT count(*) FROM t), (SELECT count(*) FROM ((TABLE t EXCEPT TABLE a) UNION ALL (TABLE a EXCEPT TABLE t)) d)) $$), '4, 0',
+	'the timeline is what the view of all records shows of her, in every column');
+SELECT is(value_as('reading_rqm_clinician', $$
+	WITH r AS (SELECT x -> 'data' AS data, (x ->> 'record_id')::uuid AS record_id
+				 FROM jsonb_path_query(spine.record('9990000034'), 'strict $.**.records.*[*]') AS x)
+	SELECT format('%s, %s', count(DISTINCT r.record_id), count(*) FILTER (WHERE r.data IS DISTINCT FROM a.data)) FROM r JOIN spine.all_records a USING (record_id) $$), '4, 0',
+	'so are the items in her record');
+SELECT throws_ok($$ SELECT chelsea('SELECT spine.open_record(NULL, ''care'', ''x'')') $$, '22004', 'an NHS number must be given', 'nobody''s record is opened');
+SELECT is(value_as('reading_rqm_clinician', 'SELECT spine.record(NULL) IS NULL'), 't', 'nor read');
 
 SELECT * FROM finish();
 SELECT leave_two_trusts('reading'), drop_roles('reading_operator', 'reading_stranger') \g /dev/null

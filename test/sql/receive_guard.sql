@@ -117,8 +117,9 @@ SELECT is(all_there_is(), :'before', 'it is gone -- attack 70');
 
 SELECT send('R1K', put('R1K', 'spine.agreement_event', jsonb_build_object('event_id', id(40), 'name', 'x', 'version', 1, 'kind', 'ended', 'digest', '\x00', 'by_role', 'x'))) \g /dev/null
 SELECT is(send('R1K', '[]', s::jsonb), a, format('with %s', left(s, 60)))
-  FROM (VALUES ('{"sweep": {}}', 'refused SP007'), ('{"sweep": {"relation": null}}', 'refused SP007'), ('{"sweep": {"relation": ["spine.agreement_event"]}}', 'refused SP007'),
-			   ('{"sweep": {"relation": "spine.agreement_event", "after": 5}}', 'refused SP007'), ('{"sweep": {"relation": "spine.agreement_event"}, "relations": []}', 'done 0')) AS x (s, a);
+  FROM (VALUES ('{"compare": 1}', 'refused SP007'), ('{"attest": []}', 'refused SP007'), ('{"compare": {"id": "x", "step": "tables"}}', 'refused 22P02'),
+			   ('{"compare": {"id": "00000000-0000-4000-8000-00000000c0de", "step": "mend", "relation": "spine.agreement_event", "checks": [], "sent": 0, "removed": 9}}', 'done 0'),
+			   ('{"attest": {"id": "00000000-0000-4000-8000-00000000c0de", "items": {"spine.agreement_event": {"gone": ["00000000-0000-4000-8000-000000000040"], "held": []}}}}', 'done 0')) AS x (s, a);
 SELECT is((SELECT count(*) FROM spine.agreement_event), 1::bigint, 'a sender does not unsay what it has said');
 
 -- values that would do harm later

@@ -4,7 +4,7 @@
 \ir as_role.psql
 \set old `cat :source/test/datasets/feeding-1.0.json`
 \set new `cat :source/test/datasets/feeding-1.1.json`
-SELECT plan(158);
+SELECT plan(159);
 
 SELECT make_roles('versions_stranger', 'versions_member', 'versions_supplier', 'versions_operator', 'versions_governor');
 GRANT spine_operator TO versions_operator;
@@ -277,6 +277,11 @@ RESET ROLE;
 SELECT results_eq($$ SELECT local_record_id COLLATE "default", dataset_version FROM feeding.small_baby ORDER BY 1 $$,
 	$$ VALUES ('U7', '1.1'), ('U8', '1.1') $$, 'each has the version in which it was sent last');
 SELECT is((SELECT event_at::date FROM feeding.small_baby WHERE local_record_id = 'U8'), '2026-03-05'::date, 'and its time from the renamed item');
+SET ROLE versions_member;
+SELECT results_eq($$ SELECT data ->> 'unit_number', data - 'unit_number' FROM spine.timeline('9434765919') WHERE data_group = 'small_baby' $$,
+	$$ SELECT 'U7', data - 'unit_number' FROM spine.all_records WHERE data_group = 'small_baby' AND data ->> 'unit_number' = 'U7' $$,
+	'a timeline has the newest names, as spine.all_records');
+RESET ROLE;
 
 -- ---------------------------------------------------------------- later versions keep to it
 

@@ -11,8 +11,8 @@ use SpineProxy;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-our $rounds //= $ENV{SPINE_KILL_ROUNDS} || 20;
-my $seed = $ENV{SPINE_KILL_SEED} || 1;
+our $rounds //= $ENV{SPINE_FAULT_ROUNDS} || 20;
+my $seed = $ENV{SPINE_FAULT_SEED} || 1;
 srand $seed;
 note("seed $seed, $rounds rounds");
 

@@ -55,6 +55,8 @@ my %rows = (
 	});
 my @relations = sort keys %rows;
 
+my $comparison = '00000000-0000-4000-8000-00000000c0de';
+
 sub sound_batch
 {
 	my @rows = map {
@@ -68,18 +70,23 @@ sub sound_batch
 	$batch{episode_links} = [ { from_episode => some_id(), to_episode => some_id(), kind => 'same', method => 'x', owner => 'RYJ', since => '2026-01-01' } ] if rand() < 0.2;
 	if (rand() < 0.1)
 	{
-		my ($after, $upto) = sort(own_id(), own_id());
-		$batch{sweep} = { relation => one_of(@relations), after => one_of(undef, $after), upto => one_of(undef, $upto) };
+		my @ids = sort map { own_id() } 1 .. 3;
+		my $relation = one_of(@relations);
+		$batch{compare} = one_of(
+			{ id => $comparison, step => 'tables' },
+			{ id => $comparison, step => 'ranges', relation => $relation, after => one_of(undef, $ids[0]), limit => 1000, ranges => [ [ $ids[1], int rand 3, int rand 1e15 ], [ one_of(undef, $ids[2]), 0, 0 ] ] },
+			{ id => $comparison, step => 'mend', relation => $relation, checks => [ [ one_of(undef, $ids[0]), one_of(undef, $ids[1]), 1, -1, one_of(undef, [ $ids[1] ]) ] ], sent => 1, removed => 0 },
+			{ id => $comparison, step => 'receipt', begun => '2026-01-01' });
 	}
-	$batch{relations} = [ grep { rand() < 0.9 } @relations ] if rand() < 0.05;
+	$batch{attest} = { id => own_id(), items => { one_of(@relations) => { gone => [ own_id(), own_id() ], held => [ own_id() ] } } } if rand() < 0.05;
 	@batch{qw(epoch seq begin)} = (sprintf('ffffffff-0000-4000-8000-%012x', int rand 1000), 1, JSON::PP::true) if rand() < 0.02;
 	return \%batch;
 }
 
-my @words = ('', ' ', 'RYJ', 'RQM', 'X26', 'RYJ:care', 'RQM:care', 'X26:care', 'RQM:emergency', 'put', 'withdraw', 'sweep', 'infinity', '-infinity', 'NaN', '4714-01-01 BC', '294277-01-01', '9' x 400, '-1', '0', '1e400',
+my @words = ('', ' ', 'RYJ', 'RQM', 'X26', 'RYJ:care', 'RQM:care', 'X26:care', 'RQM:emergency', 'put', 'withdraw', 'mend', 'ranges', 'infinity', '-infinity', 'NaN', '4714-01-01 BC', '294277-01-01', '9' x 400, '-1', '0', '1e400',
 	'null', "\x{1}", "a\"b'c\\", '"; DROP TABLE spine.node; --', '{NULL}', '{}', '{RQM:care}', '(1,2)', 'x' x 3000, 'RQM:care/+x', 'RQM:care/m:aciR', ':', '/', ':care', 'spine.node', 'pg_catalog.pg_authid', 'bump.visit',
 	'spine.access_log', 'bump_1_0.visit', 'bump.VISIT', 'spine.relationship', '@EPOCH', '@SEQ', '@DIGEST', '9434765919');
-my @keys = (qw(owner audience revision record_id relation action row rows sweep relations begin seq epoch from to position episodes identity_links family_links episode_links until since patient_id organisation about digest document
+my @keys = (qw(owner audience revision record_id relation action row rows compare attest step ranges checks limit items gone held begin seq epoch from to position episodes identity_links family_links episode_links until since patient_id organisation about digest document
 	  kind relationship_id event_id notice_id after upto local_record_id source_system ctid tableoid xmin), '', 'x' x 70, "a\"b", 'weight');
 
 sub odd_value
