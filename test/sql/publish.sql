@@ -106,7 +106,7 @@ SELECT is_empty($$
 	 WHERE (SELECT array_agg(format('%s %s %s %s', p.polname, p.polcmd, p.polroles::regrole[],
 								   replace(pg_get_expr(p.polqual, p.polrelid), ' ', '')))
 			  FROM pg_policy AS p WHERE p.polrelid = t.oid)
-		   IS DISTINCT FROM ARRAY['spine_visible r {spine_reader} (spine.narrowed(((owner=ANY((SELECTspine.my_organisations()ASmy_organisations)::text[]))'
+		   IS DISTINCT FROM ARRAY['spine_visible r {spine_reader} (spine.narrowed(((owner=ANY((SELECTspine.my_owners()ASmy_owners)::text[]))'
 			   'OR(patient_id=ANY((SELECTspine.my_opened_patients()ASmy_opened_patients)::uuid[]))))'
 			   'ANDspine.visible(owner,audience,patient_id,''' || t.dataset || '.' || t.data_group || '''::text))']
 $$, 'each has the one policy');
