@@ -101,6 +101,17 @@ BEGIN
 				'A link that works catches up by itself; else see link_contact.'),
 			('link_lag_rows', link.node, lag::numeric, format('%s rows to be acknowledged', coalesce(lag::text, 'unknown')), 'As link_lag.');
 	END LOOP;
+	-- what should be gone there, and what should be equal
+	RETURN QUERY SELECT 'withdrawals_unproven', n.name, coalesce(extract(epoch FROM clock_timestamp() - w.since), 0)::numeric,
+		CASE WHEN w.since IS NULL THEN 'none' ELSE format('%s records, since %s', w.records, w.since) END, 'See spine.withdrawals; the proof comes when the link works.'
+		FROM spine.node n, LATERAL (SELECT count(*) AS records, min(d.at) AS since FROM spine.delivery d
+									WHERE d.destination = n.name AND d.action = 'withdraw' AND d.receipt_id IS NULL) w
+		WHERE NOT n.is_self AND n.state <> 'ended' AND n.conninfo IS NOT NULL;
+	RETURN QUERY SELECT 'comparison', n.name, extract(epoch FROM clock_timestamp() - coalesce(c.at, n.connected_at))::numeric,
+		format('last equal at %s', coalesce(c.at::text, 'no time')), 'See spine.receipts; SELECT spine.reconcile(node) compares at once.'
+		FROM spine.node n, LATERAL (SELECT max(r.ended) AS at FROM spine.receipts r
+									WHERE r.node = n.name AND r.direction = 'sent' AND r.kind = 'reconciliation' AND r.equal) c
+		WHERE NOT n.is_self AND n.state = 'active' AND n.conninfo IS NOT NULL;
 	RETURN QUERY SELECT 'receive_faults', n.name, count(f.node)::numeric, format('%s rows set aside', count(f.node)),
 		'See spine.receive_fault for the errors; mend the cause, then SELECT spine.retry_faults().'
 		FROM spine.node n LEFT JOIN spine.receive_fault f ON f.node = n.name WHERE NOT n.is_self GROUP BY n.name;
