@@ -41,6 +41,7 @@
 #define COURIER_NO_STORE_MS		5000	/* between two looks for a store */
 #define COURIER_BACKOFF_MS		250
 #define COURIER_BACKOFF_MAX_MS	30000
+#define COURIER_WAKE_MS			5000	/* between two tries because the neighbour calls */
 #define COURIER_BATCH_BYTES		(4 * 1024 * 1024)	/* larger ones make the next batches smaller */
 
 typedef enum NeighbourState
@@ -66,7 +67,10 @@ typedef struct Neighbour
 	char	   *arriving;		/* an answer whose end is outstanding */
 	char	   *answer;			/* the neighbour's last, as JSON */
 	int			most;			/* ledger rows for the next batch */
-	int			failures;
+	bool		answered;		/* the answer is to a batch */
+	int			failures;		/* since it last took a batch, or had everything */
+	char	   *said;			/* the failure that the log has */
+	TimestampTz woken_at;		/* last tried because it called */
 	TimestampTz deadline;		/* of the present state; 0: none */
 	TimestampTz retry_at;
 	TimestampTz connected_at;
@@ -97,6 +101,8 @@ static Chore chores[] = {
 	"SELECT spine.make_submission_partitions(), spine.drop_old_submissions()", 60 * 60 * 1000},
 	{"asking for comparisons that are due",
 	"SELECT spine.reconcile_nightly()", 60 * 1000},
+	{"keeping the ledger's budget",
+	"SELECT spine.keep_ledger_budget()", 1000},
 	/* agreements that time alone begins or ends, records written while something changed */
 	{"settling audiences",
 	"SELECT spine.settle_audiences()", 1000},
@@ -172,8 +178,8 @@ courier_list(void)
 	{
 		spine_worker_begin("reading the neighbours");
 		if (SPI_execute_plan(courier_plan(&list_plan,
-										  "SELECT n.name, n.conninfo, l.retry_at IS NULL FROM spine.node n JOIN spine.link l ON l.node = n.name "
-										  "WHERE NOT n.is_self AND n.state = 'active' AND n.conninfo IS NOT NULL", 0, NULL),
+										  "SELECT n.name, n.conninfo, l.retry_at IS NULL FROM spine.node n LEFT JOIN spine.link l ON l.node = n.name "
+										  "WHERE NOT n.is_self AND n.state = 'active' AND l.paused IS NOT TRUE AND n.conninfo IS NOT NULL", 0, NULL),
 							 NULL, NULL, true, 0) != SPI_OK_SELECT)
 			elog(ERROR, "the neighbours could not be read");
 
@@ -242,6 +248,7 @@ courier_list(void)
 		courier_free(&neighbour->conninfo);
 		courier_free(&neighbour->arriving);
 		courier_free(&neighbour->answer);
+		courier_free(&neighbour->said);
 		pfree(neighbour);
 	}
 	return done;
@@ -321,8 +328,14 @@ neighbour_failed(Neighbour *neighbour, const char *error)
 	courier_free(&neighbour->arriving);
 	courier_free(&neighbour->answer);
 
-	ereport(LOG,
-			(errmsg("spine: link to node \"%s\" failed: %s", neighbour->name, error)));
+	/* the first of a row, and another one: not each try */
+	if (neighbour->said == NULL || strcmp(neighbour->said, error) != 0)
+	{
+		ereport(LOG,
+				(errmsg("spine: link to node \"%s\" failed: %s", neighbour->name, error)));
+		courier_free(&neighbour->said);
+		neighbour->said = courier_strdup(error);
+	}
 
 	PG_TRY();
 	{
@@ -466,7 +479,16 @@ neighbour_turn(Neighbour *neighbour)
 		neighbour_failed(neighbour, error);
 		return;
 	}
-	neighbour->failures = 0;
+	/* it took a batch, or needs none: a connection alone proves nothing */
+	if (neighbour->answered || batch == NULL)
+	{
+		if (neighbour->said)
+			ereport(LOG,
+					(errmsg("spine: link to node \"%s\" works again, failed tries: %d",
+							neighbour->name, neighbour->failures)));
+		courier_free(&neighbour->said);
+		neighbour->failures = 0;
+	}
 	if (batch == NULL)
 	{
 		neighbour->most = spine_courier_batch;
@@ -541,6 +563,7 @@ neighbour_read(Neighbour *neighbour)
 	courier_free(&neighbour->answer);
 	neighbour->answer = neighbour->arriving;
 	neighbour->arriving = NULL;
+	neighbour->answered = neighbour->state == NEIGHBOUR_SENDING;
 	neighbour->state = NEIGHBOUR_READY;
 	neighbour->deadline = 0;
 	neighbour->look = true;
@@ -644,6 +667,34 @@ courier_advance(void)
 	return Max(timeout, 0);
 }
 
+/*
+ * Who was rung for, and who has called. True when who the neighbours are may
+ * have changed.
+ */
+static bool
+courier_hear(void)
+{
+	uint64		callers;
+	uint64		bells = spine_doorbell_heard(&callers);
+	TimestampTz now = GetCurrentTimestamp();
+
+	for (Neighbour *neighbour = neighbours; neighbour; neighbour = neighbour->next)
+	{
+		uint64		bit = spine_doorbell_bit(neighbour->name);
+
+		if (bells & bit)
+			neighbour->look = true;
+		/* it is there: no need to wait; should it call without end, no need to try each time */
+		if ((callers & bit) && neighbour->state == NEIGHBOUR_DOWN &&
+			now >= TimestampTzPlusMilliseconds(neighbour->woken_at, COURIER_WAKE_MS))
+		{
+			neighbour->retry_at = 0;
+			neighbour->woken_at = now;
+		}
+	}
+	return (bells & SPINE_DOORBELL_LIST) != 0;
+}
+
 /* Waits for a ring, for sockets and for time; serves the sockets. True when the latch was set. */
 static bool
 courier_wait(long timeout)
@@ -653,9 +704,15 @@ courier_wait(long timeout)
 	int			n = 2;
 	int			ready;
 	bool		rung = false;
+	uint64		down = 0;
 
 	for (Neighbour *neighbour = neighbours; neighbour; neighbour = neighbour->next)
+	{
 		n++;
+		if (neighbour->state == NEIGHBOUR_DOWN)
+			down |= spine_doorbell_bit(neighbour->name);
+	}
+	spine_doorbell_await(down);
 	/* sockets change with each attempt to connect, so the set is made anew */
 	set = spine_wait_event_set(n);
 	occurred = palloc(sizeof(WaitEvent) * n);
@@ -712,6 +769,7 @@ spine_courier_main(Datum database)
 	TimestampTz listed_at = 0;
 	TimestampTz rest_until = 0;
 	bool		more = false;
+	bool		list = true;
 
 	spine_worker_start();
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(database), InvalidOid, 0);
@@ -726,19 +784,23 @@ spine_courier_main(Datum database)
 	for (;;)
 	{
 		TimestampTz now;
-		bool		look = false;
+		bool		look;
 		long		wait;
 
 		spine_worker_turn();
 		now = GetCurrentTimestamp();
-		if (now >= TimestampTzPlusMilliseconds(listed_at, spine_courier_interval))
+		look = now >= TimestampTzPlusMilliseconds(listed_at, spine_courier_interval);
+		if (look || list)
 		{
-			look = true;
 			if (!courier_list())
 			{
 				courier_sleep(COURIER_NO_STORE_MS);
 				continue;
 			}
+			list = false;
+		}
+		if (look)
+		{
 			listed_at = now;
 			for (Neighbour *neighbour = neighbours; neighbour; neighbour = neighbour->next)
 				neighbour->look = true;
@@ -765,7 +827,6 @@ spine_courier_main(Datum database)
 		if (more)
 			wait = Min(wait, Max(TimestampDifferenceMilliseconds(now, rest_until), 1));
 		if (courier_wait(wait))
-			for (Neighbour *neighbour = neighbours; neighbour; neighbour = neighbour->next)
-				neighbour->look = true;
+			list |= courier_hear();
 	}
 }

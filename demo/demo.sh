@@ -153,8 +153,8 @@ heading "Neighbours"
 sockets=$(cluster_sockets)
 on RYJ ryj_operator -c "SELECT spine.connect_node('RQM', 'host=$sockets port=$port_rqm dbname=spine user=node_ryj', '{RQM}', 'node_rqm')" > /dev/null
 on RQM rqm_operator -c "SELECT spine.connect_node('RYJ', 'host=$sockets port=$port_ryj dbname=spine user=node_rqm', '{RYJ}', 'node_ryj')" > /dev/null
-wait_for RYJ ryj_operator "SELECT state FROM spine.links WHERE node = 'RQM'" connected
-wait_for RQM rqm_operator "SELECT state FROM spine.links WHERE node = 'RYJ'" connected
+wait_for RYJ ryj_operator "SELECT state FROM spine.links WHERE node = 'RQM' AND direction = 'sending'" connected
+wait_for RQM rqm_operator "SELECT state FROM spine.links WHERE node = 'RYJ' AND direction = 'sending'" connected
 ok "RYJ and RQM reach each other; nothing is shared yet"
 
 # ---- agreement ----
@@ -282,8 +282,8 @@ ok "$(commas $((faults_ryj + faults_rqm))) records were given a fault on purpose
 ok "$(commas $((cascaded_ryj + cascaded_rqm))) sound records were rejected with the record that they belong to"
 ok "$(commas $((rejected_ryj + rejected_rqm))) rejected records are kept whole with their findings (spine.rejections)"
 
-wait_for RYJ ryj_operator "SELECT lag_rows FROM spine.links WHERE node = 'RQM'" 0
-wait_for RQM rqm_operator "SELECT lag_rows FROM spine.links WHERE node = 'RYJ'" 0
+wait_for RYJ ryj_operator "SELECT lag_rows FROM spine.links WHERE node = 'RQM' AND direction = 'sending'" 0
+wait_for RQM rqm_operator "SELECT lag_rows FROM spine.links WHERE node = 'RYJ' AND direction = 'sending'" 0
 foreign="SELECT coalesce(sum((xpath('/row/c/text()', query_to_xml(format('SELECT count(*) AS c FROM maternity.%I WHERE owner = %L', c.relname, '%s'),
 	false, true, '')))[1]::text::bigint), 0) FROM pg_catalog.pg_class c WHERE c.relnamespace = 'maternity'::regnamespace AND c.relkind = 'r'"
 # rows NODE OWNER: records of this owner that the node holds
@@ -336,7 +336,7 @@ END
 IFS='|' read -r hers shared < "$dir/own"
 say "NHS number $nhs, booked at RYJ, expected on $edd_ryj. RYJ's system has written $hers records of her."
 echo
-wait_for RYJ ryj_operator "SELECT lag_rows FROM spine.links WHERE node = 'RQM'" 0
+wait_for RYJ ryj_operator "SELECT lag_rows FROM spine.links WHERE node = 'RQM' AND direction = 'sending'" 0
 is "before: to a midwife at RQM she does not exist (SP006)" \
 	"$(refused RQM rqm_midwife "SELECT spine.open_record('$nhs', 'care', 'She says that she was booked elsewhere')")" SP006
 is "before: no row of her is at RQM" \
@@ -433,7 +433,7 @@ write RQM rqm_supplier > "$dir/written"
 grep -q '^rejected' "$dir/written" && fail "a record of hers was rejected at RQM"
 booked=$(now_ms)
 wait_for RYJ ryj_operator "SELECT 1" 1
-wait_for RQM rqm_operator "SELECT lag_rows FROM spine.links WHERE node = 'RYJ'" 0
+wait_for RQM rqm_operator "SELECT lag_rows FROM spine.links WHERE node = 'RYJ' AND direction = 'sending'" 0
 shared=$(on RQM rqm_midwife -c "SELECT count(*) FROM spine.timeline('$nhs') WHERE owner = 'RQM' AND data_group NOT IN ('gp_registration',
 	'social_circumstances', 'overseas_charging', 'staff', 'spell_commissioner', 'ward_stay', 'assigned_professional')")
 got=$(on RYJ ryj_midwife -c "SELECT spine.open_record('$nhs', 'care', 'How did it end?')" -c "SELECT count(*) FROM spine.timeline('$nhs') WHERE owner = 'RQM'" | tail -n 1)
@@ -531,7 +531,7 @@ wait_for RYJ ryj_governor "SELECT count(*) FROM spine.review WHERE state = 'open
 is "RYJ's governor reviews it, and closes it" \
 	"$(on RYJ ryj_governor -c "SELECT spine.close_review(relationship_id, 'appropriate', 'Checked with A&E') FROM spine.review" -c "SELECT state FROM spine.review" | tail -n 1)" closed
 is "withdrawn, the dissent stands no longer in the way" "$(on RYJ ryj_midwife -c "SELECT spine.withdraw_dissent('$dissent')" > /dev/null
-	wait_for RYJ ryj_operator "SELECT lag_rows FROM spine.links WHERE node = 'RQM'" 0
+	wait_for RYJ ryj_operator "SELECT lag_rows FROM spine.links WHERE node = 'RQM' AND direction = 'sending'" 0
 	sees "$opens")" "$all_of_hers"
 echo
 say "Why may RQM's midwife read her booking at RYJ? RQM's governor asks:"

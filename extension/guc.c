@@ -25,6 +25,7 @@ int			spine_courier_interval = 1000;
 int			spine_courier_batch = 1000;
 int			spine_courier_timeout = 60000;
 char	   *spine_reconcile_at = NULL;
+int			spine_ledger_budget = 1024;
 int			spine_courier_reconnect = 30000;
 int			spine_neighbour_session = 60000;
 int			spine_witness_interval = 300000;
@@ -202,6 +203,14 @@ spine_guc_define(void)
 							300000, 100, INT_MAX,
 							PGC_SIGHUP,
 							GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("spine.ledger_budget",
+							"How large the part of the ledger may grow that a neighbour has not acknowledged.",
+							"Beyond it that part is dropped, and the neighbour is sent everything anew when it is back. 0: no limit.",
+							&spine_ledger_budget,
+							1024, 0, INT_MAX,
+							PGC_SIGHUP,
+							GUC_UNIT_MB,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("spine.raw_retention",
 							"How long submissions are kept as they came.",

@@ -19,6 +19,7 @@ extern int	spine_audit_slots;	/* most entries on their way to the auditors */
 extern int	spine_export_rows;	/* a statement that shows as many rows is logged */
 extern int	spine_courier_interval; /* ms between two looks without a ring of the doorbell */
 extern int	spine_courier_batch;	/* most rows in one batch */
+extern int	spine_ledger_budget;	/* MB of the ledger that may wait for one neighbour */
 extern int	spine_courier_timeout;	/* ms a neighbour may take to connect or to answer */
 extern int	spine_courier_reconnect;	/* ms a connection is kept */
 extern int	spine_neighbour_session;	/* ms a neighbour's session is listened to */

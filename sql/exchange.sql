@@ -12,6 +12,14 @@ GRANT EXECUTE ON FUNCTION spine.ring_doorbell() TO spine_owner, spine_operator;
 COMMENT ON FUNCTION spine.ring_doorbell() IS
 	'Wakes this database''s courier when the transaction has committed. Does nothing where the library is not preloaded.';
 
+CREATE FUNCTION spine.wake_link(node text) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'spine_wake_link';
+ALTER FUNCTION spine.wake_link(text) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.wake_link(text) FROM PUBLIC;
+COMMENT ON FUNCTION spine.wake_link(text) IS
+	'A neighbour has called: when our link to it waits for its next try, the courier tries at once, but not more than once in 5 seconds.';
+
 CREATE FUNCTION spine.deliver() RETURNS trigger
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'spine_deliver';
@@ -82,7 +90,7 @@ BEGIN
 			  FROM generate_subscripts(pairs, 1) i) p
 			JOIN spine.relationship r ON r.patient_id IN (p.one, p.other)
 			JOIN spine.node_organisation o ON o.organisation = r.organisation
-			JOIN spine.node n ON n.name = o.node AND NOT n.is_self AND n.state <> 'ended'
+			JOIN spine.node n ON n.name = o.node AND NOT n.is_self AND n.state <> 'ended' AND NOT n.behind
 		GROUP BY n.name, p.one, p.other
 	LOOP
 		FOR one_table IN
@@ -337,37 +345,267 @@ COMMENT ON FUNCTION spine.batch_parts(jsonb, text[]) IS 'The rows of a batch by 
 
 -- ---------------------------------------------------------------- sending
 
--- Ledger rows that lie after a position and are visible in the snapshot upto.
+-- Ledger rows that lie after a position and are visible in the snapshot upto. By transaction:
+-- first those that were running when the position was taken, each by itself, then the later
+-- ones, so that one which runs for long does not let all that followed it be read again.
 CREATE FUNCTION spine.pending_deliveries(to_node text, at_position jsonb, upto pg_snapshot, most integer)
-	RETURNS TABLE (delivery_id bigint, xid xid8, relation text, record_id uuid, revision bigint)
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	RETURNS TABLE (delivery_id bigint, xid xid8, relation text, record_id uuid, revision bigint, at timestamptz)
+	LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 100
 	SET search_path = pg_catalog, pg_temp
+	-- plans are kept from when the ledger was small
+	SET plan_cache_mode = force_generic_plan
+	SET enable_seqscan = off
 	AS $$
 #variable_conflict use_column
 DECLARE
 	done pg_snapshot := (at_position ->> 'from')::pg_snapshot;
-	lowest xid8 := pg_snapshot_xmin(done);
 	highest xid8 := pg_snapshot_xmax(done);
-	running xid8[] := ARRAY(SELECT pg_snapshot_xip(done));
 	after_xid xid8 := coalesce((at_position ->> 'xid')::xid8, '0');
 	after_id bigint := coalesce((at_position ->> 'id')::bigint, 0);
+	one xid8;
+	sent bigint;
+	room integer := most;
 BEGIN
+	FOR one IN SELECT r FROM pg_snapshot_xip(done) r WHERE r >= after_xid ORDER BY 1
+	LOOP
+		CONTINUE WHEN NOT pg_visible_in_snapshot(one, upto);
+		RETURN QUERY
+			SELECT d.delivery_id, d.xid, d.relation, d.record_id, d.revision, d.at
+			FROM spine.delivery d
+			WHERE d.destination = to_node AND d.xid = one
+				AND d.delivery_id > CASE WHEN one = after_xid THEN after_id ELSE 0 END
+			ORDER BY d.delivery_id
+			LIMIT room;
+		GET DIAGNOSTICS sent = ROW_COUNT;
+		room := room - sent;
+		IF room <= 0 THEN
+			RETURN;
+		END IF;
+	END LOOP;
+	-- a row comparison is the index's own: everything before it is not looked at
+	IF after_xid < highest THEN
+		after_xid := highest;
+		after_id := 0;
+	END IF;
 	RETURN QUERY
-		SELECT d.delivery_id, d.xid, d.relation, d.record_id, d.revision
+		SELECT d.delivery_id, d.xid, d.relation, d.record_id, d.revision, d.at
 		FROM spine.delivery d
 		WHERE d.destination = to_node
-			AND d.xid >= lowest
 			AND (d.xid, d.delivery_id) > (after_xid, after_id)
-			AND (d.xid >= highest OR d.xid = ANY (running))
+			AND d.xid < pg_snapshot_xmax(upto)
 			AND pg_visible_in_snapshot(d.xid, upto)
 		ORDER BY d.xid, d.delivery_id
-		LIMIT most;
+		LIMIT room;
 END
 $$;
 ALTER FUNCTION spine.pending_deliveries(text, jsonb, pg_snapshot, integer) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.pending_deliveries(text, jsonb, pg_snapshot, integer) FROM PUBLIC;
 COMMENT ON FUNCTION spine.pending_deliveries(text, jsonb, pg_snapshot, integer) IS
-	'The ledger''s rows for a destination between a position and a snapshot, in order, at most so many.';
+	'The ledger''s rows for a destination between a position and a snapshot, in order, at most so many; without those of transactions that the position has passed over.';
+
+-- What a transaction that the position passed over still has to send.
+CREATE FUNCTION spine.later_deliveries(to_node text, of_xid xid8, after_id bigint, most integer)
+	RETURNS TABLE (delivery_id bigint, xid xid8, relation text, record_id uuid, revision bigint, at timestamptz)
+	LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 100
+	SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan
+	SET enable_seqscan = off
+	AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
+		SELECT d.delivery_id, d.xid, d.relation, d.record_id, d.revision, d.at
+		FROM spine.delivery d
+		WHERE d.destination = to_node AND d.xid = of_xid AND d.delivery_id > after_id
+		ORDER BY d.delivery_id LIMIT most;
+END
+$$;
+ALTER FUNCTION spine.later_deliveries(text, xid8, bigint, integer) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.later_deliveries(text, xid8, bigint, integer) FROM PUBLIC;
+COMMENT ON FUNCTION spine.later_deliveries(text, xid8, bigint, integer) IS
+	'The ledger''s rows of one transaction for a destination after one of them, in order, at most so many.';
+
+CREATE FUNCTION spine.later_governing(to_node text, of_xid xid8, after_id bigint, most integer)
+	RETURNS TABLE (delivery_id bigint, relation text, record_id uuid)
+	LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 100
+	SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan
+	SET enable_seqscan = off
+	AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
+		SELECT d.delivery_id, d.relation, d.record_id
+		FROM spine.delivery d
+		WHERE d.destination = to_node AND d.xid = of_xid AND d.delivery_id > after_id
+			AND pg_catalog.left(d.relation, 6) = 'spine.'
+		ORDER BY d.delivery_id LIMIT most;
+END
+$$;
+ALTER FUNCTION spine.later_governing(text, xid8, bigint, integer) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.later_governing(text, xid8, bigint, integer) FROM PUBLIC;
+COMMENT ON FUNCTION spine.later_governing(text, xid8, bigint, integer) IS
+	'Those of spine.later_deliveries() that govern: agreements, dissents, relationships and what follows from them.';
+
+-- Which ledger rows the next batch is made of, and the position after it. A transaction that
+-- fills more than a batch by itself is passed over and noted in the position under "later":
+-- the rows of others go on, and a share of each batch is the large one's. What governs
+-- in it does not wait: the first half of a batch is for that.
+CREATE FUNCTION spine.next_deliveries(to_node text, at_position jsonb, present pg_snapshot, most integer, turn bigint,
+		OUT counted bigint, OUT place jsonb, OUT relations text[], OUT ids uuid[])
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan
+	AS $$
+DECLARE
+	most_later CONSTANT integer := 100;		-- the position must stay small
+	smallest CONSTANT integer := 8;			-- of batches that are shared
+	later jsonb := coalesce(at_position -> 'later', '[]');
+	left_over jsonb := '[]';
+	entry jsonb;
+	part record;
+	ordinary record;
+	n integer;
+	room integer;
+	taken integer;
+BEGIN
+	counted := 0;
+	relations := '{}';
+	ids := '{}';
+	place := at_position - 'later';
+
+	LOOP
+		SELECT array_agg(p.xid) AS xids, array_agg(p.delivery_id) AS delivery_ids,
+			   array_agg(p.relation) AS relations, array_agg(p.record_id) AS ids
+			INTO ordinary
+			FROM spine.pending_deliveries(to_node, place, coalesce((place ->> 'to')::pg_snapshot, present), most + 1) p;
+		n := coalesce(cardinality(ordinary.xids), 0);
+		IF n > most AND most >= smallest AND ordinary.xids[1] = ordinary.xids[n] AND jsonb_array_length(later) < most_later THEN
+			later := later || jsonb_build_object('xid', ordinary.xids[1], 'id', ordinary.delivery_ids[1] - 1,
+												 'governs', ordinary.delivery_ids[1] - 1);
+			place := place || jsonb_build_object('to', coalesce(place ->> 'to', present::text),
+												 'xid', ordinary.xids[1], 'id', 9223372036854775807);
+		ELSIF n = 0 AND place ? 'to' THEN
+			place := (place - '{to,xid,id}'::text[]) || jsonb_build_object('from', place ->> 'to');
+		ELSE
+			EXIT;
+		END IF;
+	END LOOP;
+
+	room := most;
+	IF jsonb_array_length(later) > 0 THEN
+		-- what governs, of all that was passed over
+		FOR entry IN SELECT e FROM jsonb_array_elements(later) WITH ORDINALITY AS l (e, i) ORDER BY i
+		LOOP
+			IF entry ? 'governs' AND room > most / 2 THEN
+				SELECT array_agg(p.delivery_id) AS delivery_ids, array_agg(p.relation) AS relations, array_agg(p.record_id) AS ids
+					INTO part
+					FROM spine.later_governing(to_node, (entry ->> 'xid')::xid8, (entry ->> 'governs')::bigint, room - most / 2) p;
+				taken := coalesce(cardinality(part.ids), 0);
+				IF taken < room - most / 2 THEN
+					entry := entry - 'governs';
+				ELSE
+					entry := jsonb_set(entry, '{governs}', to_jsonb(part.delivery_ids[taken]));
+				END IF;
+				IF taken > 0 THEN
+					relations := relations || part.relations;
+					ids := ids || part.ids;
+					counted := counted + taken;
+					room := room - taken;
+				END IF;
+			END IF;
+			left_over := left_over || entry;
+		END LOOP;
+		later := left_over;
+		left_over := '[]';
+	END IF;
+
+	-- all others; a quarter stays for the large ones, of the smallest batches every second
+	taken := n;
+	IF jsonb_array_length(later) = 0 THEN
+		taken := least(n, most);
+	ELSIF most >= smallest THEN
+		taken := least(n, room - most / 4);
+	ELSE
+		taken := least(n, room);
+		IF turn % 2 = 0 AND EXISTS (SELECT FROM jsonb_array_elements(later) e,
+										LATERAL spine.later_deliveries(to_node, (e ->> 'xid')::xid8, (e ->> 'id')::bigint, 1)) THEN
+			taken := 0;
+		END IF;
+	END IF;
+	IF taken = n THEN
+		place := (place - '{to,xid,id}'::text[]) || jsonb_build_object('from', coalesce(place ->> 'to', present::text));
+	ELSIF taken > 0 THEN
+		place := place || jsonb_build_object('to', coalesce(place ->> 'to', present::text),
+											 'xid', ordinary.xids[taken], 'id', ordinary.delivery_ids[taken]);
+	END IF;
+	IF taken > 0 THEN
+		relations := relations || ordinary.relations[:taken];
+		ids := ids || ordinary.ids[:taken];
+		counted := counted + taken;
+		room := room - taken;
+	END IF;
+
+	-- and what is left of the batch is the large ones', the oldest first
+	FOR entry IN SELECT e FROM jsonb_array_elements(later) WITH ORDINALITY AS l (e, i) ORDER BY i
+	LOOP
+		IF room > 0 THEN
+			SELECT array_agg(p.delivery_id) AS delivery_ids, array_agg(p.relation) AS relations, array_agg(p.record_id) AS ids
+				INTO part
+				FROM spine.later_deliveries(to_node, (entry ->> 'xid')::xid8, (entry ->> 'id')::bigint, room + 1) p;
+			n := coalesce(cardinality(part.ids), 0);
+			taken := least(n, room);
+			IF taken > 0 THEN
+				-- what governs has a place of its own
+				SELECT relations || coalesce(array_agg(u.relation), '{}'), ids || coalesce(array_agg(u.id), '{}')
+					INTO relations, ids
+					FROM unnest(part.relations[:taken], part.ids[:taken]) AS u (relation, id)
+					WHERE pg_catalog.left(u.relation, 6) <> 'spine.';
+				counted := counted + taken;
+				room := room - taken;
+				entry := jsonb_set(entry, '{id}', to_jsonb(part.delivery_ids[taken]));
+			END IF;
+			-- what still governs keeps the entry, at its end
+			CONTINUE WHEN n = taken AND NOT entry ? 'governs';
+		END IF;
+		left_over := left_over || entry;
+	END LOOP;
+	IF jsonb_array_length(left_over) > 0 THEN
+		place := place || jsonb_build_object('later', left_over);
+	END IF;
+END
+$$;
+ALTER FUNCTION spine.next_deliveries(text, jsonb, pg_snapshot, integer, bigint) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.next_deliveries(text, jsonb, pg_snapshot, integer, bigint) FROM PUBLIC;
+COMMENT ON FUNCTION spine.next_deliveries(text, jsonb, pg_snapshot, integer, bigint) IS
+	'The ledger rows of the next batch for a neighbour at a position: how many they are, and relations and ids side by side, and the position that the neighbour has when it has applied them.';
+
+-- Of each lane, for people and for the ledger's budget: which of it the next batches take, next_deliveries says.
+CREATE FUNCTION spine.unsent_deliveries(to_node text, at_position jsonb, most integer)
+	RETURNS TABLE (xid xid8, delivery_id bigint, at timestamptz)
+	LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 100
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
+		SELECT d.xid, d.delivery_id, d.at
+		FROM jsonb_array_elements(at_position -> 'later') e,
+			LATERAL spine.later_deliveries(to_node, (e ->> 'xid')::xid8, (e ->> 'id')::bigint, most) d;
+	IF at_position ? 'to' THEN
+		RETURN QUERY
+			SELECT d.xid, d.delivery_id, d.at
+			FROM spine.pending_deliveries(to_node, at_position, (at_position ->> 'to')::pg_snapshot, most) d;
+		at_position := jsonb_build_object('from', at_position ->> 'to');
+	END IF;
+	RETURN QUERY
+		SELECT d.xid, d.delivery_id, d.at FROM spine.pending_deliveries(to_node, at_position, pg_current_snapshot(), most) d
+			WHERE at_position IS NOT NULL;
+END
+$$;
+ALTER FUNCTION spine.unsent_deliveries(text, jsonb, integer) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.unsent_deliveries(text, jsonb, integer) FROM PUBLIC;
+COMMENT ON FUNCTION spine.unsent_deliveries(text, jsonb, integer) IS 'The ledger''s rows for a destination behind a position, of each lane the first so many.';
 
 CREATE FUNCTION spine.link_lag(node text) RETURNS bigint
 	LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
@@ -375,17 +613,11 @@ CREATE FUNCTION spine.link_lag(node text) RETURNS bigint
 	AS $$
 DECLARE
 	at_position jsonb := (SELECT l.position FROM spine.link l WHERE l.node = $1);
-	lag bigint := 0;
 BEGIN
 	IF at_position IS NULL THEN
 		RETURN NULL;
 	END IF;
-	IF at_position ? 'to' THEN
-		SELECT count(*) INTO lag
-			FROM spine.pending_deliveries($1, at_position, (at_position ->> 'to')::pg_snapshot, 100000);
-		at_position := jsonb_build_object('from', at_position ->> 'to');
-	END IF;
-	RETURN lag + (SELECT count(*) FROM spine.pending_deliveries($1, at_position, pg_current_snapshot(), 100000));
+	RETURN (SELECT count(*) FROM spine.unsent_deliveries($1, at_position, 100000));
 END
 $$;
 ALTER FUNCTION spine.link_lag(text) OWNER TO spine_owner;
@@ -393,6 +625,113 @@ REVOKE EXECUTE ON FUNCTION spine.link_lag(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION spine.link_lag(text) TO spine_operator;
 COMMENT ON FUNCTION spine.link_lag(text) IS
 	'Ledger rows that the neighbour has not acknowledged yet, counted to 100,000; null before the first contact.';
+
+CREATE FUNCTION spine.link_lag_seconds(node text) RETURNS numeric
+	LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+DECLARE
+	at_position jsonb := (SELECT l.position FROM spine.link l WHERE l.node = $1);
+BEGIN
+	IF at_position IS NULL THEN
+		RETURN NULL;
+	END IF;
+	RETURN coalesce((SELECT round(extract(epoch FROM clock_timestamp() - min(d.at)), 3) FROM spine.unsent_deliveries($1, at_position, 1) d), 0);
+END
+$$;
+ALTER FUNCTION spine.link_lag_seconds(text) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.link_lag_seconds(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION spine.link_lag_seconds(text) TO spine_operator;
+COMMENT ON FUNCTION spine.link_lag_seconds(text) IS
+	'The age in seconds of the oldest ledger row that the neighbour has not acknowledged, 0 when it has all, null before the first contact.';
+
+-- ---------------------------------------------------------------- budget
+
+CREATE FUNCTION spine.all_ended(xid xid8) RETURNS boolean
+	LANGUAGE c VOLATILE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'spine_all_ended';
+ALTER FUNCTION spine.all_ended(xid8) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.all_ended(xid8) FROM PUBLIC;
+COMMENT ON FUNCTION spine.all_ended(xid8) IS 'Whether all transactions, and all pictures of the data, that are older than this one''s end are gone.';
+
+-- The ledger is only appended to: what lies behind the oldest row still to be sent is what waits.
+CREATE FUNCTION spine.ledger_backlog(to_node text, at_position jsonb) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	SET enable_seqscan = off
+	AS $$
+DECLARE
+	oldest record;
+	waits bigint;
+BEGIN
+	SELECT d.tableoid, (d.ctid::text::point)[0]::bigint AS block INTO oldest
+		FROM spine.unsent_deliveries(to_node, at_position, 1) o
+			JOIN spine.delivery d ON d.destination = to_node AND d.xid = o.xid AND d.delivery_id = o.delivery_id
+		ORDER BY d.delivery_id LIMIT 1;
+	IF NOT FOUND THEN
+		RETURN 0;
+	END IF;
+	SELECT sum(pg_total_relation_size(c.oid)
+			   * CASE WHEN c.oid <> oldest.tableoid THEN 1
+					  ELSE 1 - oldest.block / greatest(pg_relation_size(c.oid) / current_setting('block_size')::numeric, 1) END)
+		INTO waits
+		FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+		WHERE i.inhparent = to_regclass(format('spine.%I', 'delivery_' || to_node))
+			-- months sort by name
+			AND c.relname >= (SELECT o.relname FROM pg_class o WHERE o.oid = oldest.tableoid)
+			AND (c.oid = oldest.tableoid OR c.relname NOT LIKE '%\_default');
+	RETURN coalesce(waits, 0);
+END
+$$;
+ALTER FUNCTION spine.ledger_backlog(text, jsonb) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.ledger_backlog(text, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION spine.ledger_backlog(text, jsonb) IS 'How many bytes of a neighbour''s ledger, indexes included, lie behind a position.';
+
+CREATE FUNCTION spine.keep_ledger_budget(piece integer DEFAULT 10000) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	-- plans are kept from when the ledger was small
+	SET enable_seqscan = off
+	SET enable_hashjoin = off
+	SET enable_mergejoin = off
+	AS $$
+DECLARE
+	budget bigint := pg_size_bytes(current_setting('spine.ledger_budget'));
+	neighbour record;
+	place jsonb;
+	waits bigint;
+	deleted bigint;
+	total bigint := 0;
+BEGIN
+	FOR neighbour IN
+		SELECT n.name, n.behind, l.position, l.since
+		FROM spine.node n JOIN spine.link l ON l.node = n.name
+		WHERE NOT n.is_self AND n.state = 'active' ORDER BY 1
+	LOOP
+		-- before the first contact: since it was connected
+		place := coalesce(neighbour.position, jsonb_build_object('from', format('%s:%1$s:', neighbour.since)));
+		CONTINUE WHEN place ->> 'from' = '::';
+		IF NOT neighbour.behind THEN
+			CONTINUE WHEN budget = 0;
+			waits := spine.ledger_backlog(neighbour.name, place);
+			CONTINUE WHEN waits <= budget;
+			UPDATE spine.node n SET behind = true WHERE n.name = neighbour.name;
+			RAISE LOG 'spine: node "%" is behind: % MB of the ledger wait for it; they are dropped, and it is sent everything anew when it is back',
+				neighbour.name, waits / (1024 * 1024);
+		END IF;
+		DELETE FROM spine.delivery d
+			USING (SELECT u.xid, u.delivery_id FROM spine.unsent_deliveries(neighbour.name, place, piece) u LIMIT piece) p
+			WHERE d.destination = neighbour.name AND d.xid = p.xid AND d.delivery_id = p.delivery_id;
+		GET DIAGNOSTICS deleted = ROW_COUNT;
+		total := total + deleted;
+	END LOOP;
+	RETURN total;
+END
+$$;
+ALTER FUNCTION spine.keep_ledger_budget(integer) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.keep_ledger_budget(integer) FROM PUBLIC;
+COMMENT ON FUNCTION spine.keep_ledger_budget(integer) IS
+	'Marks neighbours behind for whom more of the ledger waits than spine.ledger_budget, and drops what waits for such, at most so many rows a call and neighbour. Returns how many. For the courier.';
 
 -- This cluster, and its history: a position means nothing in another one, nor after a failover.
 CREATE FUNCTION spine.cluster_identity() RETURNS text
@@ -445,6 +784,31 @@ REVOKE EXECUTE ON FUNCTION spine.rows_for_neighbour(text, uuid[], text[], text[]
 COMMENT ON FUNCTION spine.rows_for_neighbour(text, uuid[], text[], text[]) IS
 	'Rows as they are now, of own organisations, without the items that no clause gives the neighbour, and with only its tokens in their audience.';
 
+CREATE FUNCTION spine.is_position(place jsonb) RETURNS boolean
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+DECLARE
+	a_snapshot CONSTANT text := '^[0-9]{1,19}:[0-9]{1,19}:[0-9,]*$';
+	a_number CONSTANT text := '^[0-9]{1,19}$';
+BEGIN
+	IF NOT coalesce(place ->> 'from' ~ a_snapshot AND coalesce(place ->> 'to', '1:1:') ~ a_snapshot
+					AND coalesce(place ->> 'xid', '0') ~ a_number AND coalesce(place ->> 'id', '0') ~ a_number, false) THEN
+		RETURN false;
+	END IF;
+	IF place ? 'later' THEN
+		RETURN jsonb_typeof(place -> 'later') = 'array'
+			AND NOT EXISTS (SELECT FROM jsonb_array_elements(CASE jsonb_typeof(place -> 'later') WHEN 'array' THEN place -> 'later' END) e
+							WHERE coalesce(e ->> 'xid', '') !~ a_number OR coalesce(e ->> 'id', '') !~ a_number
+								OR coalesce(e ->> 'governs', '0') !~ a_number);
+	END IF;
+	RETURN true;
+END
+$$;
+ALTER FUNCTION spine.is_position(jsonb) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.is_position(jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION spine.is_position(jsonb) IS 'Whether this has the form of a position in the ledger.';
+
 -- One turn of a link. answer is what the neighbour said last: where it stands. Returns the next
 -- batch, or null when it has everything. The transaction must be durable before the batch
 -- leaves, so that no later crash can hand out its transaction ids again; hence the UPDATE of spine.link.
@@ -466,6 +830,7 @@ DECLARE
 	begins boolean := false;
 	compare jsonb;
 	attest jsonb;
+	reason text;
 	batch jsonb;
 	rows jsonb := '[]';
 	withdrawn jsonb;
@@ -477,7 +842,8 @@ DECLARE
 BEGIN
 	SELECT * INTO link FROM spine.link l WHERE l.node = to_node;
 	IF NOT FOUND THEN
-		RETURN NULL;
+		-- deleted by hand: begin anew, as after connect_node
+		INSERT INTO spine.link (node) VALUES (to_node) ON CONFLICT DO NOTHING RETURNING * INTO link;
 	END IF;
 	IF answer ->> 'node' IS DISTINCT FROM to_node THEN
 		RAISE EXCEPTION 'the node reached is "%", not "%"', answer ->> 'node', to_node
@@ -490,8 +856,23 @@ BEGIN
 
 	PERFORM spine.link_seen(to_node, answer);
 
+	IF link.paused THEN
+		RETURN NULL;
+	END IF;
+	IF EXISTS (SELECT FROM spine.node n WHERE n.name = to_node AND n.behind) THEN
+		-- it is back: from here on its rows are written again
+		UPDATE spine.node n SET behind = false WHERE n.name = to_node;
+		UPDATE spine.link l SET epoch = NULL, position = NULL, since = pg_current_xact_id(), retry_at = NULL WHERE l.node = to_node;
+		RAISE LOG 'spine: node "%" is back: it is sent everything anew', to_node;
+		PERFORM spine.ring_doorbell();
+		RETURN NULL;
+	END IF;
+
 	-- does its position mean anything here?
 	place := answer -> 'position';
+	IF NOT spine.is_position(place) THEN
+		place := NULL;
+	END IF;
 	this_epoch := (answer ->> 'epoch')::uuid;
 	last_seq := (answer ->> 'seq')::bigint;
 	IF link.epoch IS NULL OR this_epoch IS DISTINCT FROM link.epoch
@@ -499,8 +880,22 @@ BEGIN
 		OR place ->> 'cluster' IS DISTINCT FROM here
 		OR pg_snapshot_xmax(coalesce(place ->> 'to', place ->> 'from')::pg_snapshot) > pg_snapshot_xmax(present)
 		OR (link.pruned_before IS NOT NULL
-			AND pg_snapshot_xmin((place ->> 'from')::pg_snapshot) <= link.pruned_before)
+			AND (pg_snapshot_xmin((place ->> 'from')::pg_snapshot) <= link.pruned_before
+				 OR EXISTS (SELECT FROM jsonb_array_elements(place -> 'later') e WHERE (e ->> 'xid')::xid8 <= link.pruned_before)))
 	THEN
+		-- who still writes as if the neighbour were not there leaves nothing in the ledger: its rows must be visible to what follows
+		IF NOT spine.all_ended(link.since) THEN
+			RETURN NULL;
+		END IF;
+		IF link.epoch IS NOT NULL AND link.acknowledged_at IS NOT NULL THEN
+			reason := CASE
+				WHEN this_epoch IS DISTINCT FROM link.epoch THEN 'the neighbour stands in another epoch'
+				WHEN last_seq > link.sent_seq THEN 'the neighbour has batches that this node does not know of'
+				WHEN place ->> 'cluster' IS DISTINCT FROM here THEN 'this node is another cluster, or was restored or promoted'
+				WHEN link.pruned_before IS NOT NULL THEN 'the ledger does not reach back to where the neighbour stands'
+				ELSE 'the neighbour''s position is none of this node' END;
+			PERFORM spine.note_incident('sent_anew', to_node, jsonb_build_object('reason', reason));
+		END IF;
 		this_epoch := gen_random_uuid();
 		last_seq := 0;
 		begins := true;
@@ -524,16 +919,11 @@ BEGIN
 			batch := '{}';
 		END IF;
 		place := place - 'compare' - 'attest';
-		LOOP
-			SELECT count(*), (array_agg(p.xid ORDER BY p.xid DESC, p.delivery_id DESC))[1] AS last_xid,
-				   (array_agg(p.delivery_id ORDER BY p.xid DESC, p.delivery_id DESC))[1] AS last_id,
-				   jsonb_agg(DISTINCT jsonb_build_object('r', p.relation, 'i', p.record_id)) AS pointers
-				INTO pointer
-				FROM spine.pending_deliveries(to_node, place, coalesce((place ->> 'to')::pg_snapshot, present), most) p;
-			count_found := pointer.count;
-			EXIT WHEN count_found > 0 OR NOT place ? 'to';
-			place := jsonb_build_object('cluster', here, 'from', place ->> 'to');
-		END LOOP;
+		SELECT * INTO pointer FROM spine.next_deliveries(to_node, place, present, most, last_seq);
+		count_found := pointer.counted;
+		IF count_found = 0 THEN
+			place := pointer.place;
+		END IF;
 	END IF;
 
 	IF compare IS NOT NULL AND (count_found = 0 OR compare ? 'led') THEN
@@ -561,19 +951,12 @@ BEGIN
 		END IF;
 	ELSE
 		compare := compare || '{"led": true}';
-		IF count_found = most THEN
-			place := jsonb_build_object('cluster', here, 'from', place ->> 'from',
-										'to', coalesce(place ->> 'to', present::text),
-										'xid', pointer.last_xid, 'id', pointer.last_id);
-		ELSE
-			place := jsonb_build_object('cluster', here, 'from', coalesce(place ->> 'to', present::text));
-		END IF;
-
+		place := pointer.place;
 		-- the records as they are now; what the neighbour may not have, or is gone, is withdrawn
 		FOR part IN
 			SELECT p.relation, p.ids, r.puts, r.put_ids, r.patients, r.episodes
-			FROM (SELECT e ->> 'r' AS relation, array_agg((e ->> 'i')::uuid) AS ids
-				  FROM jsonb_array_elements(pointer.pointers) e GROUP BY 1) p,
+			FROM (SELECT u.relation, array_agg(DISTINCT u.id) AS ids
+				  FROM unnest(pointer.relations, pointer.ids) AS u (relation, id) GROUP BY 1) p,
 				LATERAL spine.rows_for_neighbour(p.relation, p.ids, own, their) r
 			ORDER BY spine.exchange_place(p.relation), p.relation
 		LOOP
@@ -619,9 +1002,9 @@ BEGIN
 			position = CASE WHEN begins THEN NULL ELSE answer -> 'position' END,
 			pruned_before = CASE WHEN begins THEN NULL ELSE l.pruned_before END,
 			retry_at = NULL
-		WHERE l.node = to_node AND l.epoch IS NOT DISTINCT FROM link.epoch;
+		WHERE l.node = to_node AND l.epoch IS NOT DISTINCT FROM link.epoch AND NOT l.paused;
 	IF NOT FOUND THEN
-		-- the neighbour was connected anew in this moment: begin with its new epoch
+		-- the neighbour was paused in this moment, or connected anew: begin with its new epoch
 		RETURN NULL;
 	END IF;
 	RETURN batch;
@@ -742,6 +1125,7 @@ BEGIN
 		RETURN jsonb_build_object('status', 'refused', 'code', 'SP007', 'message', 'the session is too old: connect anew',
 								  'node', (SELECT n.name FROM spine.node n WHERE n.is_self));
 	END IF;
+	PERFORM spine.wake_link(sender);
 	-- waits for a batch that a lost connection may still be applying
 	RETURN (SELECT jsonb_build_object('status', 'position', 'node', s.name, 'epoch', r.epoch, 'seq', r.seq, 'position', r.position,
 									  'clock', clock_timestamp(), 'witness', spine.heads_witnessed(sender),
@@ -1119,6 +1503,7 @@ BEGIN
 		PERFORM spine.note_incident('stale_session', sender, jsonb_build_object('call', 'receive'));
 		RETURN answer || '{"status": "refused", "code": "SP007", "message": "the session is too old: connect anew"}';
 	END IF;
+	PERFORM spine.wake_link(sender);
 	SELECT * INTO received FROM spine.link_received r WHERE r.node = sender FOR UPDATE;
 	answer := answer || jsonb_build_object('clock', clock_timestamp(), 'epoch', received.epoch, 'seq', received.seq, 'position', received.position,
 		'reply', (SELECT c.reply FROM spine.link_compared c WHERE c.node = sender));
@@ -1461,7 +1846,7 @@ BEGIN
 		VALUES (connect_node.name, connect_node.conninfo, connect_node.role)
 		ON CONFLICT (name) DO UPDATE
 			SET conninfo = EXCLUDED.conninfo, role_name = coalesce(EXCLUDED.role_name, n.role_name),
-				state = 'active', connected_at = now();
+				state = 'active', behind = false, connected_at = now();
 	DELETE FROM spine.node_organisation o WHERE o.node = connect_node.name AND o.organisation <> ALL (codes);
 	INSERT INTO spine.node_organisation AS o (organisation, node)
 		SELECT c, connect_node.name FROM unnest(codes) c
@@ -1477,8 +1862,8 @@ BEGIN
 	INSERT INTO spine.link_received (node) VALUES (connect_node.name) ON CONFLICT DO NOTHING;
 	-- without an epoch the next contact begins one, and compares what the neighbour has with what it should have; its key is taken anew
 	UPDATE spine.node_key k SET state = 'past' WHERE k.node = connect_node.name AND k.state = 'pinned';
-	INSERT INTO spine.link (node) VALUES (connect_node.name)
-		ON CONFLICT (node) DO UPDATE SET epoch = NULL, position = NULL, retry_at = NULL;
+	INSERT INTO spine.link (node, since) VALUES (connect_node.name, pg_current_xact_id())
+		ON CONFLICT (node) DO UPDATE SET epoch = NULL, position = NULL, retry_at = NULL, since = EXCLUDED.since;
 	PERFORM spine.ring_doorbell();
 END
 $$;
@@ -1513,6 +1898,45 @@ REVOKE EXECUTE ON FUNCTION spine.disconnect_node(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION spine.disconnect_node(text) TO spine_operator;
 COMMENT ON FUNCTION spine.disconnect_node(text) IS
 	'Ends a link at once: nothing more is sent, nothing more accepted. What was received stays. spine.connect_node connects it again.';
+
+CREATE FUNCTION spine.pause_link(node text) RETURNS void
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+BEGIN
+	PERFORM spine.require_operator();
+	UPDATE spine.link l SET paused = true WHERE l.node = pause_link.node;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'no neighbour "%"', pause_link.node
+			USING ERRCODE = 'undefined_object';
+	END IF;
+	PERFORM spine.ring_doorbell();
+END
+$$;
+ALTER FUNCTION spine.pause_link(text) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.pause_link(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION spine.pause_link(text) TO spine_operator;
+COMMENT ON FUNCTION spine.pause_link(text) IS
+	'Sends nothing more to a neighbour until spine.resume_link(): withdrawals and ends of agreements wait too. What it sends is taken. A batch that is on its way may still be applied there.';
+
+CREATE FUNCTION spine.resume_link(node text) RETURNS void
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+BEGIN
+	PERFORM spine.require_operator();
+	UPDATE spine.link l SET paused = false, retry_at = NULL WHERE l.node = resume_link.node;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'no neighbour "%"', resume_link.node
+			USING ERRCODE = 'undefined_object';
+	END IF;
+	PERFORM spine.ring_doorbell();
+END
+$$;
+ALTER FUNCTION spine.resume_link(text) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.resume_link(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION spine.resume_link(text) TO spine_operator;
+COMMENT ON FUNCTION spine.resume_link(text) IS 'Ends spine.pause_link(): what has waited is sent.';
 
 CREATE FUNCTION spine.is_conninfo(conninfo text) RETURNS boolean
 	LANGUAGE c STABLE STRICT PARALLEL SAFE

@@ -203,18 +203,8 @@ CREATE FUNCTION spine.link_oldest(node text) RETURNS timestamptz
 	AS $$
 DECLARE
 	at_position jsonb := (SELECT l.position FROM spine.link l WHERE l.node = $1);
-	first record;
 BEGIN
-	SELECT NULL::xid8 AS xid, NULL::bigint AS delivery_id INTO first;
-	IF at_position ? 'to' THEN
-		SELECT * INTO first FROM spine.pending_deliveries($1, at_position, (at_position ->> 'to')::pg_snapshot, 1);
-		at_position := jsonb_build_object('from', at_position ->> 'to');
-	END IF;
-	IF first.xid IS NULL THEN
-		SELECT * INTO first FROM spine.pending_deliveries($1, at_position, pg_current_snapshot(), 1) WHERE at_position IS NOT NULL;
-	END IF;
-	RETURN (SELECT d.at FROM spine.delivery d
-			WHERE d.destination = $1 AND d.xid = first.xid AND d.delivery_id = first.delivery_id);
+	RETURN (SELECT min(d.at) FROM spine.unsent_deliveries($1, at_position, 1) d);
 END
 $$;
 COMMENT ON FUNCTION spine.link_oldest(text) IS 'When the oldest row of the ledger was written that the neighbour has not acknowledged; null where there is none.';

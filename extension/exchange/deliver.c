@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "access/transam.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
@@ -18,6 +19,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "storage/procarray.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -26,6 +28,7 @@
 #include "utils/rel.h"
 #include "utils/tuplestore.h"
 #include "utils/uuid.h"
+#include "utils/xid8.h"
 
 #include "compat.h"
 #include "exchange/doorbell.h"
@@ -45,7 +48,7 @@ static const char *const deliver_query =
 " CROSS JOIN LATERAL (SELECT pg_catalog.split_part(pg_catalog.split_part(t.token, '/', 1), ':', 2) AS purpose) p"
 " JOIN spine.node_organisation h ON h.organisation = pg_catalog.split_part(t.token, ':', 1)"
 "  AND p.purpose IN ('care', 'emergency')"
-" JOIN spine.node n ON n.name = h.node AND NOT n.is_self AND n.state <> 'ended'"
+" JOIN spine.node n ON n.name = h.node AND NOT n.is_self AND n.state <> 'ended' AND NOT n.behind"
 " JOIN spine.node_organisation o ON o.organisation = t.owner"
 " JOIN spine.node s ON s.name = o.node AND s.is_self"
 /* the clause under which it leaves: where only one can be meant, the person need not be looked at */
@@ -56,7 +59,7 @@ static const char *const deliver_query =
 " LEFT JOIN spine.sharing_rule r ON r.from_organisation = p.owner AND r.dataset = $8 AND r.data_group = $9"
 "  AND r.to_organisation = p.organisation AND r.purpose = 'care' AND (p.purpose = 'care' OR r.emergency)"
 " GROUP BY p.owner, p.organisation, p.purpose"
-") INSERT INTO spine.delivery (destination, relation, record_id, owner, revision, action, clause)"
+"), written AS (INSERT INTO spine.delivery (destination, relation, record_id, owner, revision, action, clause)"
 " SELECT d.destination, $7, d.record_id, d.owner, d.revision,"
 "  CASE WHEN d.tokens IS NULL THEN 'withdraw' ELSE 'put' END,"
 "  CASE WHEN NOT d.several THEN d.clause ELSE"
@@ -77,7 +80,8 @@ static const char *const deliver_query =
 "   JOIN candidate c ON c.owner = t.owner AND c.organisation = t.organisation AND c.purpose = t.purpose"
 "   ORDER BY t.destination, t.record_id, t.token) t"
 "  GROUP BY t.destination, t.record_id) d"
-" WHERE d.tokens IS DISTINCT FROM d.old_tokens OR d.new_revision IS DISTINCT FROM d.old_revision";
+" WHERE d.tokens IS DISTINCT FROM d.old_tokens OR d.new_revision IS DISTINCT FROM d.old_revision"
+" RETURNING destination) SELECT w.destination FROM written w GROUP BY w.destination";
 
 static SPIPlanPtr deliver_plan = NULL;
 
@@ -106,10 +110,10 @@ typedef struct DeliverTokens
 	Datum		relation;
 	Datum		dataset;
 	Datum		data_group;
-	uint64		written;
 } DeliverTokens;
 
 PG_FUNCTION_INFO_V1(spine_deliver);
+PG_FUNCTION_INFO_V1(spine_all_ended);
 PG_FUNCTION_INFO_V1(spine_audience_names);
 PG_FUNCTION_INFO_V1(spine_audience_of);
 
@@ -301,9 +305,10 @@ deliver_write(DeliverTokens *tokens)
 	values[8] = tokens->data_group;
 
 	result = SPI_execute_plan(deliver_plan, values, NULL, false, 0);
-	if (result != SPI_OK_INSERT)
+	if (result != SPI_OK_SELECT)
 		elog(ERROR, "unexpected SPI result %d", result);
-	tokens->written += SPI_processed;
+	for (uint64 i = 0; i < SPI_processed; i++)
+		spine_doorbell_ring(SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
 	SPI_finish();
 	spine_owner_leave(&scope);
 
@@ -403,9 +408,6 @@ spine_deliver(PG_FUNCTION_ARGS)
 	}
 	deliver_write(&tokens);
 
-	if (tokens.written > 0)
-		spine_doorbell_ring();
-
 	if (old_slot)
 		ExecDropSingleTupleTableSlot(old_slot);
 	if (new_slot)
@@ -491,4 +493,21 @@ spine_audience_of(PG_FUNCTION_ARGS)
 		if (!token_nulls[i] && token_names(tokens[i], organisations, organisation_nulls, norganisations))
 			tokens[kept++] = tokens[i];
 	PG_RETURN_ARRAYTYPE_P(construct_array(tokens, kept, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/*
+ * spine.all_ended(xid8): has everybody ended who ran, or looked, before that
+ * transaction was over? Whoever has not may have an older picture of who the
+ * neighbours are, and leave a row out of the ledger.
+ */
+Datum
+spine_all_ended(PG_FUNCTION_ARGS)
+{
+	FullTransactionId xid = PG_GETARG_FULLTRANSACTIONID(0);
+	uint64		age = U64FromFullTransactionId(ReadNextFullTransactionId()) - U64FromFullTransactionId(xid);
+
+	/* nobody is this old */
+	if (age > MaxTransactionId / 2)
+		PG_RETURN_BOOL(true);
+	PG_RETURN_BOOL(TransactionIdPrecedes(XidFromFullTransactionId(xid), GetOldestTransactionIdConsideredRunning()));
 }

@@ -17,6 +17,8 @@ CREATE TABLE spine.delivery (
 	receipt_id uuid
 ) PARTITION BY LIST (destination);
 CREATE INDEX delivery_position ON spine.delivery (destination, xid, delivery_id);
+-- what governs leaves before the rest of a large transaction
+CREATE INDEX delivery_governs ON spine.delivery (destination, xid, delivery_id) WHERE pg_catalog.left(relation, 6) = 'spine.';
 CREATE TABLE spine.delivery_default PARTITION OF spine.delivery DEFAULT;
 COMMENT ON TABLE spine.delivery IS 'What has to leave, or left, this node: one row for each record and destination whenever its content or its audience changes there. Append-only, but for the receipt by which the destination proves a withdrawal; pointers, no content.';
 
@@ -31,6 +33,8 @@ CREATE TABLE spine.link (
 	acknowledged_at timestamptz,
 	position jsonb,
 	pruned_before xid8,
+	paused boolean NOT NULL DEFAULT false,
+	since xid8,
 	last_error text,
 	last_error_at timestamptz,
 	retry_at timestamptz,
@@ -38,7 +42,7 @@ CREATE TABLE spine.link (
 	their_clock timestamptz,
 	clock_difference interval
 );
-COMMENT ON TABLE spine.link IS 'The courier''s side of each link. Only epoch and sent_seq decide anything (which positions of the neighbour are ours); the rest is for people.';
+COMMENT ON TABLE spine.link IS 'The courier''s side of each link. Only epoch and sent_seq decide anything (which positions of the neighbour are ours), paused (nothing is sent) and since (the transaction since which its rows are written to the ledger); the rest is for people.';
 
 CREATE TABLE spine.link_received (
 	node text PRIMARY KEY REFERENCES spine.node,
@@ -147,18 +151,27 @@ CREATE VIEW spine.nodes AS
 COMMENT ON VIEW spine.nodes IS 'This node and its neighbours, with the organisations that each hosts.';
 
 CREATE VIEW spine.links AS
-	SELECT l.node,
-		   CASE n.state WHEN 'active' THEN l.state ELSE n.state END AS state,
+	SELECT l.node, 'sending' AS direction,
+		   CASE WHEN n.state <> 'active' THEN n.state WHEN l.paused THEN 'paused' WHEN n.behind THEN 'behind' ELSE l.state END AS state,
 		   l.position -> 'compare' IS NOT NULL AS full_send,
 		   l.sent_seq, l.sent_at, l.acknowledged_seq, l.acknowledged_at,
-		   spine.link_lag(l.node) AS lag_rows,
-		   l.last_error, l.last_error_at, l.retry_at,
-		   r.seq AS received_seq, r.received_at,
-		   (SELECT pg_catalog.count(*) FROM spine.receive_fault f WHERE f.node = l.node) AS faults
+		   NULL::bigint AS received_seq, NULL::timestamptz AS received_at,
+		   spine.link_lag(l.node) AS lag_rows, spine.link_lag_seconds(l.node) AS lag_seconds,
+		   l.last_error, l.last_error_at, l.retry_at, NULL::bigint AS faults
 	FROM spine.link l
 		JOIN spine.node n ON n.name = l.node
-		LEFT JOIN spine.link_received r ON r.node = l.node;
-COMMENT ON VIEW spine.links IS 'Each neighbour''s link: what was sent and acknowledged, ledger rows still to go (counted to 100,000; null before the first contact), the last error, the next try, what was received from it.';
+	UNION ALL
+	SELECT r.node, 'receiving',
+		   CASE WHEN n.state <> 'active' THEN n.state WHEN r.received_at IS NULL THEN 'new'
+				WHEN EXISTS (SELECT FROM pg_catalog.pg_stat_activity a
+							 WHERE a.usename = n.role_name AND a.datname = pg_catalog.current_database()) THEN 'connected'
+				ELSE 'waiting' END,
+		   r.position -> 'compare' IS NOT NULL,
+		   NULL, NULL, NULL, NULL, r.seq, r.received_at, NULL, NULL, NULL, NULL, NULL,
+		   (SELECT pg_catalog.count(*) FROM spine.receive_fault f WHERE f.node = r.node)
+	FROM spine.link_received r
+		JOIN spine.node n ON n.name = r.node;
+COMMENT ON VIEW spine.links IS 'Each neighbour''s link, a row for each direction. sending: whether everything is being compared (full_send), what was sent and acknowledged, ledger rows still to go (counted to 100,000) and the age of the oldest in seconds (both null before the first contact), the last error, the next try; state new, connected, waiting (for the next try), paused, behind or ended. receiving: what came, and how many rows were set aside; state new, connected, waiting (it is not connected now) or ended.';
 
 GRANT SELECT ON spine.nodes TO spine_member, spine_supplier, spine_governor, spine_operator;
 GRANT SELECT ON spine.links TO spine_operator;

@@ -27,10 +27,11 @@ CREATE TABLE spine.node (
 	conninfo text,
 	role_name name UNIQUE,
 	state text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'paused', 'ended')),
+	behind boolean NOT NULL DEFAULT false,
 	connected_at timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
 CREATE UNIQUE INDEX node_self ON spine.node (is_self) WHERE is_self;
-COMMENT ON TABLE spine.node IS 'This node and its neighbours. role_name is the role as which a neighbour calls us; conninfo is how we reach it.';
+COMMENT ON TABLE spine.node IS 'This node and its neighbours. role_name is the role as which a neighbour calls us; conninfo is how we reach it; behind: its part of the ledger was dropped, and nothing is written there until it is sent everything anew.';
 
 CREATE TABLE spine.node_organisation (
 	organisation text PRIMARY KEY,

@@ -2,7 +2,7 @@
 -- run by a superuser, who is refused none of them for want of a right: so it is the neighbour's role that is refused, not the statement.
 \ir setup.psql
 \ir as_role.psql
-SELECT plan(65);
+SELECT plan(64);
 SELECT two_trusts('neighbour') \g /dev/null
 SELECT make_roles('neighbour_r1k') \g /dev/null
 SELECT spine.connect_node('R1K', NULL, '{R1K}', 'neighbour_r1k') \g /dev/null
@@ -53,7 +53,9 @@ INSERT INTO tried (attack, statement) VALUES
 	(66, 'DROP TABLE maternity.booking CASCADE');
 
 SELECT is(told('neighbour_r1k', t.statement), '42501', t.statement || ' -- attack ' || t.attack) FROM tried t ORDER BY t.n;
-SELECT isnt(told('postgres', t.statement), '42501', 'a superuser is not refused: ' || t.statement) FROM tried t ORDER BY t.n;
+SELECT isnt(told('postgres', t.statement), '42501', 'a superuser is not refused: ' || t.statement)
+  -- a view is locked with its owner's rights
+  FROM tried t WHERE t.statement !~ 'EXCLUSIVE MODE$' OR t.statement !~ 'maternity_2_0' ORDER BY t.n;
 -- attack 52: others' statements
 SELECT is(value_as('neighbour_r1k', 'SELECT count(*) FROM pg_stat_activity a WHERE a.usename <> ''neighbour_r1k'' AND coalesce(a.query, '''') NOT IN ('''', ''<insufficient privilege>'')'), '0',
 	'it reads nobody''s statements');

@@ -64,7 +64,7 @@ ok(wait_equal($ryj, $rqm, 5), 'the sets are equal');
 is($rqm->sql("SELECT count(*) FROM spine.relationship WHERE owner = 'RYJ'"), 20, 'relationships too');
 is($rqm->sql("SELECT array_agg(DISTINCT kind ORDER BY kind) FROM spine.incident WHERE kind IN ('revision_went_back', 'content_differed')"), '{content_differed,revision_went_back}', 'what stood there otherwise is an incident');
 is($ryj->sql("SELECT action, count(*) FROM spine.delivery WHERE delivery_id > $ledger GROUP BY 1 ORDER BY 1"), "put|12\nwithdraw|1", 'the ledger has what was sent');
-is($ryj->sql("SELECT lag_rows FROM spine.links"), 0, 'and none of it is sent twice');
+is($ryj->sql("SELECT lag_rows FROM spine.links WHERE direction = 'sending'"), 0, 'and none of it is sent twice');
 good('differed', 0, 'a further comparison finds nothing');
 
 # two rows that changed places hold the same values all together
@@ -171,7 +171,7 @@ $rqm->sql("DELETE FROM bump.visit WHERE owner = 'RYJ'");
 $ryj->sql('DELETE FROM spine.delivery');
 $ryj->sql(sprintf("SELECT spine.connect_node('RQM', '%s', '{RQM}', 'node_rqm')", $rqm->conninfo('node_ryj')));
 ok(wait_equal($ryj, $rqm), 'connected anew the neighbour gets all');
-ok($ryj->wait_for("SELECT NOT full_send FROM spine.links"), 'the comparison ends');
+ok($ryj->wait_for("SELECT NOT full_send FROM spine.links WHERE direction = 'sending'"), 'the comparison ends');
 is($ryj->sql("SELECT (SELECT count(*) FROM spine.delivery WHERE action = 'put' AND relation = 'bump.visit') = (SELECT count(*) FROM bump.visit WHERE owner = 'RYJ' AND audience <> '{}')"), 't', 'and the ledger has each record that it was sent');
 is($ryj->sql("SELECT equal FROM spine.receipts WHERE direction = 'sent' AND kind = 'reconciliation' ORDER BY ended DESC LIMIT 1"), 't', 'with a receipt');
 

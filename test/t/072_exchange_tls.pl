@@ -158,7 +158,7 @@ PostgreSQL::Test::Utils::append_to_file($ryj->data_dir . '/services.conf', join(
 $ryj->sql("SELECT spine.connect_node('RQM', 'service=rqm', '{RQM}', 'node_rqm')");
 put($ryj, "first $_") for 1 .. 3;
 ok(wait_equal($ryj, $rqm), 'rows go over TLS, to a service');
-ok(defined $ryj->wait_for("SELECT received_at IS NOT NULL FROM spine.links"), 'and come by a connection string');
+ok(defined $ryj->wait_for("SELECT received_at IS NOT NULL FROM spine.links WHERE direction = 'receiving'"), 'and come by a connection string');
 is($rqm->sql("SELECT bool_and(s.ssl AND s.version = 'TLSv1.3' AND s.client_dn = '/CN=node_ryj') FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid) WHERE a.usename = 'node_ryj'"), 't', 'TLS 1.3, with a client\'s certificate');
 
 # secrets
@@ -189,11 +189,11 @@ like($err, qr/requires a valid client certificate/, 'nor without a certificate')
 put_file($rqm, 'server.crt', slurp("$ca/false_server.crt"));
 put_file($rqm, 'server.key', slurp("$ca/false_server.key"));
 $rqm->sql('SELECT pg_reload_conf()');
-ok(defined $ryj->wait_for("SELECT state = 'waiting' AND last_error ~ 'certificate verify failed' FROM spine.links"), 'a server with a certificate of another CA gets nothing');
+ok(defined $ryj->wait_for("SELECT state = 'waiting' AND last_error ~ 'certificate verify failed' FROM spine.links WHERE direction = 'sending'"), 'a server with a certificate of another CA gets nothing');
 put_file($rqm, 'server.crt', slurp("$ca/server_rqm.crt"));
 put_file($rqm, 'server.key', slurp("$ca/server_rqm.key"));
 $rqm->sql('SELECT pg_reload_conf()');
-ok(defined $ryj->wait_for("SELECT state = 'connected' FROM spine.links"), 'the right one is found again');
+ok(defined $ryj->wait_for("SELECT state = 'connected' FROM spine.links WHERE direction = 'sending'"), 'the right one is found again');
 
 # revoked, with a session that is open (attack 72), under load (F18)
 
@@ -207,7 +207,7 @@ openssl('ca', '-config', "$ca/network/conf", '-revoke', "$ca/client_ryj.crt");
 put_file($rqm, 'crl.pem', revocations());
 $rqm->sql('SELECT pg_reload_conf()');
 like(answer_at_rqm('client_ryj'), qr/revoked/, 'a revoked certificate is not let in');
-ok(defined $ryj->wait_for("SELECT state = 'waiting' AND last_error ~ 'revoked' FROM spine.links"), 'the courier\'s own session ends with it');
+ok(defined $ryj->wait_for("SELECT state = 'waiting' AND last_error ~ 'revoked' FROM spine.links WHERE direction = 'sending'"), 'the courier\'s own session ends with it');
 my $told = '';
 for (1 .. 100)
 {
@@ -224,7 +224,7 @@ is($rqm->sql("SELECT count(*) FROM bump.visit"), $before, 'nothing more has come
 # a new certificate, while rows are written
 put_file($ryj, 'client.crt', slurp("$ca/second.crt"));
 put_file($ryj, 'client.key', slurp("$ca/second.key"));
-ok(defined $ryj->wait_for("SELECT state = 'connected' FROM spine.links"), 'with a new certificate the courier is let in by itself');
+ok(defined $ryj->wait_for("SELECT state = 'connected' FROM spine.links WHERE direction = 'sending'"), 'with a new certificate the courier is let in by itself');
 $load->finish;
 ok(wait_equal($ryj, $rqm, 120), 'and everything is there');
 # a server's certificate is exchanged without anybody's notice
@@ -234,7 +234,7 @@ put_file($rqm, 'server.key', slurp("$ca/server_new.key"));
 $rqm->sql('SELECT pg_reload_conf()');
 put($ryj, "after $_") for 1 .. 20;
 ok(wait_equal($ryj, $rqm), 'and a new one of the server is taken as it comes');
-is($ryj->sql("SELECT state FROM spine.links"), 'connected', 'the link is up');
+is($ryj->sql("SELECT state FROM spine.links WHERE direction = 'sending'"), 'connected', 'the link is up');
 is($ryj->sql("SELECT count(*) FROM spine.health() WHERE check_name = 'settings' AND subject ~ 'ssl' AND state <> 'ok'"), 0, 'health is content with TLS');
 
 done_testing();

@@ -44,7 +44,7 @@ sub against
 }
 
 # what the link says of itself
-sub says { my ($condition, $name) = @_; return ok(defined $ryj->wait_for("SELECT $condition FROM spine.links", 't', 30), $name) }
+sub says { my ($condition, $name) = @_; return ok(defined $ryj->wait_for("SELECT $condition FROM spine.links WHERE direction = 'sending'", 't', 30), $name) }
 
 # F5
 against('cut', sub { $proxy->does('cut') }, meanwhile => sub {

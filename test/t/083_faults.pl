@@ -70,7 +70,7 @@ $rqm->sql('ALTER ROLE node_ryj CONNECTION LIMIT 0');
 $road->begin(clients => 1);
 $rqm->sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'node_ryj'");
 cmp_ok($road->wait_acknowledged(30), '>=', 30, 'F21: without a connection writers go on (I6)');
-ok(defined $ryj->wait_for("SELECT state = 'waiting' AND last_error ~ 'too many connections' FROM spine.links"), 'F21: and the link says why it waits');
+ok(defined $ryj->wait_for("SELECT state = 'waiting' AND last_error ~ 'too many connections' FROM spine.links WHERE direction = 'sending'"), 'F21: and the link says why it waits');
 $rqm->sql('ALTER ROLE node_ryj CONNECTION LIMIT -1');
 holds('F21: a connection again');
 $ryj->append_conf('postgresql.conf', 'max_worker_processes = 1');
