@@ -694,17 +694,17 @@ REVOKE EXECUTE ON FUNCTION spine.ledger_backlog(text, jsonb, bigint) FROM PUBLIC
 COMMENT ON FUNCTION spine.ledger_backlog(text, jsonb, bigint) IS 'About how many bytes of a neighbour''s ledger, indexes included, lie behind a position; beyond the budget no further than that they do.';
 
 -- From where on a neighbour's ledger was not sent; before the first contact, since it was connected.
-CREATE FUNCTION spine.unsent_from(link spine.link) RETURNS jsonb
+CREATE FUNCTION spine.unsent_from(at_position jsonb, since xid8) RETURNS jsonb
 	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 	AS $$
 BEGIN
-	RETURN coalesce(link.position, jsonb_build_object('from', link.since::text || ':' || link.since::text || ':'));
+	RETURN coalesce(at_position, jsonb_build_object('from', since::text || ':' || since::text || ':'));
 END
 $$;
-ALTER FUNCTION spine.unsent_from(spine.link) OWNER TO spine_owner;
-REVOKE EXECUTE ON FUNCTION spine.unsent_from(spine.link) FROM PUBLIC;
-COMMENT ON FUNCTION spine.unsent_from(spine.link) IS 'The position behind which a neighbour''s ledger rows are still to be acknowledged.';
+ALTER FUNCTION spine.unsent_from(jsonb, xid8) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.unsent_from(jsonb, xid8) FROM PUBLIC;
+COMMENT ON FUNCTION spine.unsent_from(jsonb, xid8) IS 'The position behind which a neighbour''s ledger rows are still to be acknowledged.';
 
 CREATE FUNCTION spine.keep_ledger_budget() RETURNS integer
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -720,7 +720,7 @@ BEGIN
 		RETURN 0;
 	END IF;
 	FOR neighbour IN
-		SELECT n.name, spine.unsent_from(l) AS place
+		SELECT n.name, spine.unsent_from(l.position, l.since) AS place
 		FROM spine.node n JOIN spine.link l ON l.node = n.name
 		WHERE NOT n.is_self AND n.state = 'active' AND NOT n.behind ORDER BY 1
 	LOOP
@@ -753,7 +753,7 @@ DECLARE
 	total bigint := 0;
 BEGIN
 	FOR neighbour IN
-		SELECT n.name, spine.unsent_from(l) AS place
+		SELECT n.name, spine.unsent_from(l.position, l.since) AS place
 		FROM spine.node n JOIN spine.link l ON l.node = n.name
 		WHERE n.behind AND n.state = 'active' ORDER BY 1
 	LOOP
