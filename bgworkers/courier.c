@@ -102,7 +102,9 @@ static Chore chores[] = {
 	{"asking for comparisons that are due",
 	"SELECT spine.reconcile_nightly()", 60 * 1000},
 	{"keeping the ledger's budget",
-	"SELECT spine.keep_ledger_budget()", 1000},
+	"SELECT spine.keep_ledger_budget()", 10 * 1000},
+	{"dropping backlogs",
+	"SELECT spine.drop_backlogs()", 1000},
 	/* agreements that time alone begins or ends, records written while something changed */
 	{"settling audiences",
 	"SELECT spine.settle_audiences()", 1000},
