@@ -318,6 +318,9 @@ neighbour_failed(Neighbour *neighbour, const char *error)
 
 	wait = Min(wait, COURIER_BACKOFF_MAX_MS) * (0.5 + 0.5 * pg_prng_double(&pg_global_prng_state));
 	neighbour->failures++;
+	/* what takes longer than the other side may work is sent in smaller pieces */
+	if (neighbour->state == NEIGHBOUR_SENDING)
+		neighbour->most = Max(1, neighbour->most / 8);
 	if (neighbour->conn)
 		PQfinish(neighbour->conn);
 	neighbour->conn = NULL;
