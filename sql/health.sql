@@ -81,12 +81,15 @@ DECLARE
 BEGIN
 	-- links
 	FOR link IN
-		SELECT l.*, n.state AS node_state, n.connected_at
+		SELECT l.*, n.state AS node_state, n.behind, n.connected_at
 		FROM spine.link l JOIN spine.node n ON n.name = l.node
 		-- who only sends to us is not called
 		WHERE n.state <> 'ended' AND n.conninfo IS NOT NULL ORDER BY l.node
 	LOOP
-		IF link.node_state = 'active' THEN
+		RETURN QUERY VALUES ('link_held', link.node, CASE WHEN link.behind THEN 2 WHEN link.paused THEN 1 ELSE 0 END::numeric,
+			CASE WHEN link.behind THEN 'behind: its rows of the ledger were dropped' WHEN link.paused THEN 'paused' ELSE 'neither paused nor behind' END,
+			'Behind: it is compared by itself when it is back; see link_contact. Paused: spine.resume_link().');
+		IF link.node_state = 'active' AND NOT link.paused THEN
 			RETURN QUERY VALUES ('link_contact', link.node, extract(epoch FROM clock_timestamp() - coalesce(link.contact_at, link.connected_at))::numeric,
 				format('%s, last answer %s%s', link.state, coalesce(link.contact_at::text, 'never'), CASE WHEN link.state = 'waiting' THEN ', ' || left(link.last_error, 200) END),
 				'See last_error in spine.links; then the network, the neighbour''s server, certificates and pg_hba.conf there.');

@@ -54,6 +54,7 @@ CREATE TABLE spine.health_limit (
 );
 COMMENT ON TABLE spine.health_limit IS 'From which value on a check of spine.health() is a warning, or critical; null: never. Changed by spine.set_health_limit().';
 INSERT INTO spine.health_limit (check_name, warning, critical, unit, description) VALUES
+	('link_held', 1, 2, 'state', 'Whether a link is paused (1), or behind what the ledger may hold (2).'),
 	('link_contact', 300, 3600, 'seconds', 'Time since a neighbour last answered.'),
 	('link_lag', 300, 3600, 'seconds', 'Age of the oldest row of the ledger that a neighbour has not acknowledged.'),
 	('link_lag_rows', 10000, 100000, 'rows', 'Rows of the ledger that a neighbour has not acknowledged, counted to 100000.'),

@@ -1,5 +1,7 @@
 -- A neighbour that means ill, at spine.receive(): what it may not say is refused or set aside, noted, and changes nothing.
 \ir setup.psql
+-- this session may last longer than a neighbour's
+SET spine.neighbour_session = '1d';
 SELECT plan(68);
 
 CREATE ROLE receive_guard_r1k LOGIN;
