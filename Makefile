@@ -45,6 +45,7 @@ OBJS = \
 	extension/exchange/doorbell.o \
 	extension/exchange/deliver.o \
 	extension/exchange/conninfo.o \
+	extension/exchange/pseudonym.o \
 	extension/exchange/digest.o \
 	extension/exchange/sign.o \
 	extension/watch/watch.o \
@@ -76,6 +77,7 @@ SQL_FILES = \
 	sql/examples.sql \
 	sql/specification.sql \
 	sql/exchange.sql \
+	sql/hubs.sql \
 	sql/reconcile.sql \
 	sql/witness.sql \
 	sql/health.sql \

@@ -11,7 +11,7 @@ CREATE FUNCTION spine.agreement_faults(document jsonb) RETURNS TABLE (path text,
 DECLARE
 	code_form CONSTANT text := '^[A-Z0-9]{3,9}$';
 	known CONSTANT text[] := '{name,version,title,description,parties,start,end,review,clauses}';
-	known_in_clause CONSTANT text[] := '{from,to,purpose,dataset,groups,relationships,item_classes,items,retention_days,emergency,identified,note}';
+	known_in_clause CONSTANT text[] := '{from,to,purpose,dataset,groups,relationships,item_classes,items,retention_days,emergency,identified,dates,note}';
 	parties jsonb;
 	clause jsonb;
 	place text;
@@ -149,6 +149,18 @@ BEGIN
 			RETURN QUERY SELECT place || '.identified', 'must be true or false';
 		ELSIF clause ->> 'purpose' = 'care' AND clause -> 'identified' = 'false' THEN
 			RETURN QUERY SELECT place || '.identified', 'must be true: nobody cares for a pseudonym';
+		ELSIF clause ->> 'purpose' IN ('reporting', 'commissioning') AND clause -> 'identified' = 'true' THEN
+			RETURN QUERY SELECT place || '.identified', 'must be false: pseudonyms alone leave for reporting and commissioning';
+		END IF;
+		IF clause ->> 'purpose' IN ('reporting', 'commissioning') AND jsonb_typeof(clause -> 'item_classes') = 'array'
+		   AND clause -> 'item_classes' ? 'identity' THEN
+			RETURN QUERY SELECT place || '.item_classes', 'names identity, which does not leave for reporting and commissioning';
+		END IF;
+		IF clause ? 'dates' AND (jsonb_typeof(clause -> 'dates') <> 'string'
+								 OR clause ->> 'dates' NOT IN ('exact', 'month', 'minutes_from_birth')) THEN
+			RETURN QUERY SELECT place || '.dates', 'must be one of exact, month, minutes_from_birth';
+		ELSIF clause ? 'dates' AND clause ->> 'purpose' = 'care' AND clause ->> 'dates' <> 'exact' THEN
+			RETURN QUERY SELECT place || '.dates', 'must be exact: care needs the day';
 		END IF;
 		IF clause ? 'note' AND jsonb_typeof(clause -> 'note') <> 'string' THEN
 			RETURN QUERY SELECT place || '.note', 'must be a text';
@@ -326,11 +338,29 @@ CREATE FUNCTION spine.clause_identified(clause jsonb) RETURNS boolean
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 	AS $fn$
-	SELECT coalesce(CASE jsonb_typeof(clause -> 'identified') WHEN 'boolean' THEN (clause -> 'identified')::boolean END,
-					clause ->> 'purpose' = 'care', false)
+	SELECT coalesce(clause ->> 'purpose' = 'care', false)
 	$fn$;
 COMMENT ON FUNCTION spine.clause_identified(jsonb) IS
-	'Whether a clause gives records of known persons: care does; reporting and commissioning where they say so, else pseudonyms.';
+	'Whether a clause gives records of known persons: care does; reporting and commissioning give pseudonyms.';
+
+CREATE FUNCTION spine.clause_classes(clause jsonb) RETURNS jsonb
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+	SELECT CASE WHEN spine.clause_identified(clause) THEN coalesce(clause -> 'item_classes', '["administrative", "clinical", "identity"]')
+				ELSE coalesce(clause -> 'item_classes', '["administrative", "clinical"]') - 'identity' END
+	$fn$;
+COMMENT ON FUNCTION spine.clause_classes(jsonb) IS
+	'The item classes of a clause: what it says, or administrative, clinical and, for care alone, identity.';
+
+CREATE FUNCTION spine.clause_dates(clause jsonb) RETURNS text
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+	SELECT CASE WHEN spine.clause_identified(clause) THEN 'exact' ELSE coalesce(clause ->> 'dates', 'month') END
+	$fn$;
+COMMENT ON FUNCTION spine.clause_dates(jsonb) IS
+	'How fine dates and times are under a clause: exact, month or minutes_from_birth. Care has them exact, others by month unless they say more.';
 
 CREATE FUNCTION spine.clause_in_emergency(clause jsonb) RETURNS jsonb
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -362,7 +392,7 @@ CREATE FUNCTION spine.clause_scope(clause jsonb, group_name text, items jsonb) R
 		-- a class of which an item is withheld is not granted whole: its others are granted one by one
 		SELECT a.about, c.class
 		  FROM (SELECT '' AS about UNION SELECT j.about FROM judged j) a
-		 CROSS JOIN jsonb_array_elements_text(coalesce(clause -> 'item_classes', '["administrative", "clinical", "identity"]')) AS c (class)
+		 CROSS JOIN jsonb_array_elements_text(spine.clause_classes(clause)) AS c (class)
 		 WHERE NOT EXISTS (SELECT FROM judged j WHERE j.about = a.about AND j.class = c.class AND j.excluded)
 	)
 	SELECT ARRAY(
@@ -373,14 +403,17 @@ CREATE FUNCTION spine.clause_scope(clause jsonb, group_name text, items jsonb) R
 				UNION
 				SELECT j.about || '+' || j.column_name
 				  FROM judged j
-				 WHERE NOT j.excluded
+				 WHERE NOT j.excluded AND (j.class <> 'identity' OR spine.clause_identified(clause))
 				   AND (j.included
-						OR coalesce(clause -> 'item_classes', '["administrative", "clinical", "identity"]') ? j.class)
-				   AND NOT EXISTS (SELECT FROM whole w WHERE w.about = j.about AND w.class = j.class)) s
+						OR spine.clause_classes(clause) ? j.class)
+				   AND NOT EXISTS (SELECT FROM whole w WHERE w.about = j.about AND w.class = j.class)
+				UNION
+				SELECT '@' || spine.clause_dates(clause)
+				 WHERE NOT spine.clause_identified(clause) AND spine.clause_dates(clause) <> 'month') s
 		 ORDER BY s.scope COLLATE "C")
 	$fn$;
 COMMENT ON FUNCTION spine.clause_scope(jsonb, text, jsonb) IS
-	'What a clause shows of a data group, as it stands behind the slash of an audience''s tokens, in order: the first letters of the classes granted whole ("aci"), "+column" for each item granted singly, both with "m" before them ("m:aci", "m+column") for items about the mother. items: those of the group, as its definition lists them. A class is granted whole whether or not the group has items of it now.';
+	'What a clause shows of a data group, as it stands behind the slash of an audience''s tokens, in order: the first letters of the classes granted whole ("aci"), "+column" for each item granted singly, both with "m" before them ("m:aci", "m+column") for items about the mother. Not for care, "@exact" or "@minutes_from_birth" where dates are finer than the month. items: those of the group, as its definition lists them. A class is granted whole whether or not the group has items of it now.';
 
 CREATE FUNCTION spine.clause_emergency_scope(clause jsonb, group_name text, items jsonb) RETURNS text[]
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -521,7 +554,8 @@ CREATE FUNCTION spine.agreement_say(the_name text, the_version integer, the_kind
 	INSERT INTO spine.agreement_event (event_id, name, version, kind, owner, document, digest, reason, at, by_role, audience)
 	SELECT spine.uuid_v7(), the_name, the_version, the_kind, the_owner, the_document, the_digest, the_reason,
 		   now(), spine.caller_role(),
-		   ARRAY(SELECT p || ':care' FROM unnest(the_parties) p ORDER BY p COLLATE "C")
+		   -- there is no person in it: nodes for reporting have it too
+		   ARRAY(SELECT p || ':' || u FROM unnest(the_parties) p, unnest('{care,reporting}'::text[]) u ORDER BY (p || ':' || u) COLLATE "C")
 	$fn$;
 COMMENT ON FUNCTION spine.agreement_say(text, integer, text, text, jsonb, bytea, text[], text) IS
 	'Writes one step of an agreement, for all its parties to read.';
@@ -562,6 +596,17 @@ CREATE FUNCTION spine.proposal_faults(document jsonb) RETURNS TABLE (path text, 
 						WHERE k.dataset = c.clause ->> 'dataset' AND k.data_group = split_part(i.name, '.', 1)
 						  AND split_part(i.name, '.', 2) IN (k.item, k.column_name))
 	 ORDER BY c.n, s.nth, i.at)
+	UNION ALL
+	(SELECT 'clauses[' || c.n - 1 || '].items.include',
+			'item ' || i.name || ' is of class identity, which does not leave for reporting and commissioning'
+	  FROM jsonb_array_elements(CASE WHEN spine.agreement_parties(document) IS NOT NULL THEN document -> 'clauses' ELSE '[]' END)
+		   WITH ORDINALITY AS c (clause, n)
+	 CROSS JOIN LATERAL jsonb_array_elements_text(coalesce(c.clause -> 'items' -> 'include', '[]')) WITH ORDINALITY AS i (name, at)
+	 WHERE NOT spine.clause_identified(c.clause)
+	   AND EXISTS (SELECT FROM spine.newest_groups() k CROSS JOIN LATERAL jsonb_array_elements(k.items) AS b
+					WHERE k.dataset = c.clause ->> 'dataset' AND k.data_group = split_part(i.name, '.', 1)
+					  AND split_part(i.name, '.', 2) IN (b ->> 'name', spine.item_column(b)) AND b ->> 'class' = 'identity')
+	 ORDER BY c.n, i.at)
 	$fn$;
 COMMENT ON FUNCTION spine.proposal_faults(jsonb) IS
 	'Every fault of an agreement document, and what of it is not known on this node: organisations, data groups, items.';
@@ -758,6 +803,8 @@ BEGIN
 		'spine.clause_emergency(jsonb)',
 		'spine.clause_retention(jsonb)',
 		'spine.clause_identified(jsonb)',
+		'spine.clause_classes(jsonb)',
+		'spine.clause_dates(jsonb)',
 		'spine.clause_in_emergency(jsonb)',
 		'spine.clause_scope(jsonb, text, jsonb)',
 		'spine.clause_emergency_scope(jsonb, text, jsonb)',

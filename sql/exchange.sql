@@ -58,6 +58,10 @@ BEGIN
 	IF NOT EXISTS (SELECT FROM spine.node n WHERE NOT n.is_self AND n.state <> 'ended') THEN
 		RETURN NULL;
 	END IF;
+	-- of whatever owner it is, a link changes who is one person
+	IF TG_ARGV[0] = 'identity_link' THEN
+		PERFORM spine.deliver_to_hubs((SELECT array_agg(ARRAY[l.from_patient, l.to_patient]) FROM new_rows l));
+	END IF;
 	-- the patients of own links, as pairs
 	CASE TG_ARGV[0]
 		WHEN 'identity_link' THEN
@@ -83,6 +87,7 @@ BEGIN
 		RETURN NULL;
 	END IF;
 
+	PERFORM spine.deliver_to_hubs(pairs) WHERE TG_ARGV[0] = 'episode';
 	-- records reach a neighbour only where its organisation has a relationship to the patient
 	FOR destination IN
 		SELECT n.name, array_agg(DISTINCT o.organisation) AS organisations, p.one, p.other
@@ -90,7 +95,7 @@ BEGIN
 			  FROM generate_subscripts(pairs, 1) i) p
 			JOIN spine.relationship r ON r.patient_id IN (p.one, p.other)
 			JOIN spine.node_organisation o ON o.organisation = r.organisation
-			JOIN spine.node n ON n.name = o.node AND NOT n.is_self AND n.state <> 'ended' AND NOT n.behind
+			JOIN spine.node n ON n.name = o.node AND NOT n.is_self AND n.state <> 'ended' AND NOT n.behind AND n.purpose = 'care'
 		GROUP BY n.name, p.one, p.other
 	LOOP
 		FOR one_table IN
@@ -123,21 +128,21 @@ CREATE FUNCTION spine.audience_names(audience text[], organisations text[]) RETU
 	AS 'MODULE_PATHNAME', 'spine_audience_names';
 ALTER FUNCTION spine.audience_names(text[], text[]) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.audience_names(text[], text[]) FROM PUBLIC;
-COMMENT ON FUNCTION spine.audience_names(text[], text[]) IS 'Whether the audience holds one of the organisations'' tokens for care or emergency: no other purpose may have an identified row.';
+COMMENT ON FUNCTION spine.audience_names(text[], text[]) IS 'Whether the audience holds a token of one of these addressees: ORGANISATION, for care and emergency, as no other purpose may have an identified row, or ORGANISATION:PURPOSE, who gets pseudonyms.';
 
 CREATE FUNCTION spine.audience_of(audience text[], organisations text[]) RETURNS text[]
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
 	AS 'MODULE_PATHNAME', 'spine_audience_of';
 ALTER FUNCTION spine.audience_of(text[], text[]) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.audience_of(text[], text[]) FROM PUBLIC;
-COMMENT ON FUNCTION spine.audience_of(text[], text[]) IS 'The organisations'' own tokens of the audience, for care and emergency, with what they say of items.';
+COMMENT ON FUNCTION spine.audience_of(text[], text[]) IS 'The tokens of the audience that are of one of these addressees, as spine.audience_names() has them, with what they say of items.';
 
 CREATE FUNCTION spine.withheld_from(audience text[], organisations text[], data_group text) RETURNS text[]
 	LANGUAGE c STABLE STRICT PARALLEL SAFE
 	AS 'MODULE_PATHNAME', 'spine_withheld_from';
 ALTER FUNCTION spine.withheld_from(text[], text[], text) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.withheld_from(text[], text[], text) FROM PUBLIC;
-COMMENT ON FUNCTION spine.withheld_from(text[], text[], text) IS 'The columns of a row of a data group (DATASET.GROUP) with this audience that none of the organisations may have, those of the envelope that are made of such items among them.';
+COMMENT ON FUNCTION spine.withheld_from(text[], text[], text) IS 'The columns of a row of a data group (DATASET.GROUP) with this audience that none of the addressees (ORGANISATION or ORGANISATION:PURPOSE) may have, those of the envelope that are made of such items among them.';
 
 CREATE FUNCTION spine.organisations_of(node text) RETURNS text[]
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -781,6 +786,21 @@ ALTER FUNCTION spine.cluster_identity() OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.cluster_identity() FROM PUBLIC;
 COMMENT ON FUNCTION spine.cluster_identity() IS 'System identifier and timeline: where snapshots of this node are comparable.';
 
+CREATE FUNCTION spine.audience_to_send(relation text) RETURNS text
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+	-- while a group's audiences are being computed anew, the rules themselves are asked
+	SELECT CASE WHEN EXISTS (SELECT FROM spine.reaudience_task k WHERE k.dataset || '.' || k.data_group = relation)
+				THEN format('CASE WHEN EXISTS (SELECT FROM spine.reaudience_task k WHERE k.owner = t.owner AND k.dataset = %1$L AND k.data_group = %2$L) '
+							'THEN spine.audience(t.owner, %1$L, %2$L, t.patient_id) ELSE t.audience END',
+							split_part(relation, '.', 1), split_part(relation, '.', 2))
+				ELSE 't.audience' END
+	$$;
+ALTER FUNCTION spine.audience_to_send(text) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.audience_to_send(text) FROM PUBLIC;
+COMMENT ON FUNCTION spine.audience_to_send(text) IS 'SQL: the audience by which a row t of a group''s table is sent.';
+
 -- The rows of one table as a neighbour may have them now; ids that it may not have are left out.
 CREATE FUNCTION spine.rows_for_neighbour(relation text, ids uuid[], own text[], their text[],
 		OUT puts jsonb, OUT put_ids uuid[], OUT patients uuid[], OUT episodes uuid[])
@@ -791,9 +811,14 @@ CREATE FUNCTION spine.rows_for_neighbour(relation text, ids uuid[], own text[], 
 	AS $$
 DECLARE
 	the_table record;
+	hub text := spine.addressed_hub(their);
 BEGIN
 	SELECT * INTO the_table FROM spine.exchange_tables(relation);
 	IF NOT FOUND THEN
+		RETURN;
+	END IF;
+	IF hub IS NOT NULL AND the_table.is_group THEN
+		SELECT h.puts, h.put_ids INTO puts, put_ids FROM spine.rows_for_hub(hub, relation, the_table.class, ids, own, their) h;
 		RETURN;
 	END IF;
 	SELECT * INTO puts, put_ids, patients, episodes FROM spine.kept_read(format(
@@ -809,11 +834,7 @@ BEGIN
 			 THEN 'array_agg(DISTINCT t.patient_id), array_agg(DISTINCT t.episode_id)'
 			 ELSE 'NULL::uuid[], NULL::uuid[]' END,
 		the_table.class,
-		-- while a group's audiences are being computed anew, the rules themselves are asked
-		CASE WHEN the_table.is_group AND EXISTS (SELECT FROM spine.reaudience_task k WHERE k.dataset || '.' || k.data_group = relation)
-			 THEN 'CASE WHEN EXISTS (SELECT FROM spine.reaudience_task k WHERE k.owner = t.owner AND k.dataset || ''.'' || k.data_group = $1) '
-				  'THEN spine.audience(t.owner, split_part($1, ''.'', 1), split_part($1, ''.'', 2), t.patient_id) ELSE t.audience END'
-			 ELSE 't.audience' END), relation, ids, own, their)
+		CASE WHEN the_table.is_group THEN spine.audience_to_send(relation) ELSE 't.audience' END), relation, ids, own, their)
 		AS r (puts jsonb, put_ids uuid[], patients uuid[], episodes uuid[]);
 END
 $$;
@@ -859,7 +880,8 @@ DECLARE
 	link spine.link;
 	me text := (SELECT n.name FROM spine.node n WHERE n.is_self);
 	own text[] := spine.organisations_of(me);
-	their text[] := spine.organisations_of(to_node);
+	their text[] := spine.addressees_of(to_node);
+	hub boolean := spine.addressed_hub(their) IS NOT NULL;
 	here text := spine.cluster_identity();
 	present pg_snapshot := pg_current_snapshot();
 	this_epoch uuid;
@@ -964,7 +986,11 @@ BEGIN
 		END IF;
 	END IF;
 
-	IF compare IS NOT NULL AND (count_found = 0 OR compare ? 'led') THEN
+	IF hub AND compare ->> 'step' = 'new' AND NOT compare ? 'listed' AND (count_found = 0 OR compare ? 'led') THEN
+		-- a hub is compared in the order of the ids that it knows
+		compare := spine.hub_list_turn(to_node, compare - 'led', own, their, most);
+		batch := '{}';
+	ELSIF compare IS NOT NULL AND (count_found = 0 OR compare ? 'led') THEN
 		-- a step of the comparison; where there is a backlog too, they take turns
 		SELECT * INTO part FROM spine.compare_turn(to_node, compare - 'led', answer -> 'reply', own, their, place, most);
 		compare := part.next;
@@ -998,7 +1024,12 @@ BEGIN
 				LATERAL spine.rows_for_neighbour(p.relation, p.ids, own, their) r
 			ORDER BY spine.exchange_place(p.relation), p.relation
 		LOOP
-			SELECT jsonb_agg(jsonb_build_object('relation', part.relation, 'action', 'withdraw', 'record_id', i))
+			IF hub THEN
+				PERFORM FROM spine.link l WHERE l.node = to_node FOR UPDATE;
+				PERFORM spine.note_sent(to_node, part.relation, part.put_ids);
+			END IF;
+			SELECT jsonb_agg(jsonb_build_object('relation', part.relation, 'action', 'withdraw',
+												'record_id', CASE WHEN hub THEN spine.sent_id(to_node, part.relation, i) ELSE i END))
 				INTO withdrawn
 				FROM unnest(part.ids) i WHERE i <> ALL (coalesce(part.put_ids, '{}'));
 			rows := coalesce(withdrawn, '[]') || rows || coalesce(part.puts, '[]');
@@ -1240,8 +1271,11 @@ BEGIN
 		'ON CONFLICT (%3$I) DO UPDATE SET (%2$s) = ROW (%4$s) '
 		'WHERE t.revision < EXCLUDED.revision '
 		'OR (t.revision = EXCLUDED.revision AND t.audience IS DISTINCT FROM EXCLUDED.audience) '
-		'OR ($2 AND to_jsonb(t.*) <> to_jsonb(EXCLUDED.*))',
-		the_table.class, columns, the_table.id_column, newer), contents, whole);
+		'OR ($2 AND to_jsonb(t.*) <> to_jsonb(EXCLUDED.*)) '
+		-- of pseudonyms: who somebody is, and from when dates are counted, changes without a revision
+		'OR ($3 AND t.revision = EXCLUDED.revision AND to_jsonb(t.*) <> to_jsonb(EXCLUDED.*))',
+		the_table.class, columns, the_table.id_column, newer), contents, whole,
+		EXISTS (SELECT FROM spine.node n WHERE n.name = sender AND n.purpose = 'reporting'));
 
 	-- items that this node's version does not have
 	IF the_table.is_group THEN
@@ -1590,7 +1624,7 @@ BEGIN
 	END IF;
 
 	whole := batch -> 'compare' ->> 'step' IS NOT DISTINCT FROM 'mend';
-	own := spine.organisations_of(me);
+	own := spine.addressees(spine.organisations_of(me), (SELECT n.purpose FROM spine.node n WHERE n.name = sender));
 	BEGIN
 		PERFORM spine.receive_links(sender, batch)
 			WHERE batch ?| ARRAY['episodes', 'identity_links', 'family_links', 'episode_links'];
@@ -1644,7 +1678,7 @@ COMMENT ON FUNCTION spine.receive(jsonb) IS
 
 -- What is wrong with the form of a batch; null when nothing is.
 CREATE FUNCTION spine.batch_fault(batch jsonb, sender text, me text) RETURNS text
-	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 	AS $$
 DECLARE
@@ -1698,6 +1732,12 @@ BEGIN
 				 ELSE false END), false);
 	IF bad > 0 THEN
 		RETURN format('%s of its rows name no relation that travels, or lack id, owner, revision or audience', bad);
+	END IF;
+	-- nothing that is for care alone comes on a link for reporting
+	IF EXISTS (SELECT FROM spine.node n WHERE n.name = sender AND n.purpose = 'reporting')
+		AND (batch ?| ARRAY['episodes', 'identity_links', 'family_links', 'episode_links']
+			 OR EXISTS (SELECT FROM jsonb_array_elements(batch -> 'rows') e WHERE NOT spine.goes_to_hubs(e ->> 'relation'))) THEN
+		RETURN 'the link is for reporting, which takes agreements and records of data groups alone';
 	END IF;
 	RETURN NULL;
 END
@@ -1820,7 +1860,7 @@ COMMENT ON FUNCTION spine.retry_faults() IS 'Applies again the rows in spine.rec
 
 -- ---------------------------------------------------------------- connecting
 
-CREATE FUNCTION spine.connect_node(name text, conninfo text, organisations text[], role name DEFAULT NULL) RETURNS void
+CREATE FUNCTION spine.connect_node(name text, conninfo text, organisations text[], role name DEFAULT NULL, purpose text DEFAULT 'care') RETURNS void
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 	AS $$
@@ -1839,6 +1879,15 @@ BEGIN
 	IF EXISTS (SELECT FROM spine.node n WHERE n.name = connect_node.name AND n.is_self) THEN
 		RAISE EXCEPTION 'node "%" is this node', connect_node.name
 			USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+	IF connect_node.purpose IS NULL OR connect_node.purpose NOT IN ('care', 'reporting') THEN
+		RAISE EXCEPTION 'a node is connected for care or for reporting'
+			USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+	IF EXISTS (SELECT FROM spine.node n WHERE n.name = connect_node.name AND n.purpose <> connect_node.purpose) THEN
+		RAISE EXCEPTION 'node "%" is known for another purpose', connect_node.name
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = 'What it got for the one stays with it: connect another node for the other.';
 	END IF;
 	IF connect_node.conninfo IS NOT NULL AND NOT spine.is_conninfo(connect_node.conninfo) THEN
 		RAISE EXCEPTION 'the connection string is malformed, or holds options or a password'
@@ -1880,8 +1929,8 @@ BEGIN
 		EXECUTE format('GRANT spine_neighbour TO %I', connect_node.role);
 	END IF;
 
-	INSERT INTO spine.node AS n (name, conninfo, role_name)
-		VALUES (connect_node.name, connect_node.conninfo, connect_node.role)
+	INSERT INTO spine.node AS n (name, conninfo, role_name, purpose)
+		VALUES (connect_node.name, connect_node.conninfo, connect_node.role, connect_node.purpose)
 		ON CONFLICT (name) DO UPDATE
 			SET conninfo = EXCLUDED.conninfo, role_name = coalesce(EXCLUDED.role_name, n.role_name),
 				state = 'active', behind = false, connected_at = now();
@@ -1897,6 +1946,11 @@ BEGIN
 	END IF;
 	PERFORM spine.make_ledger_partitions();
 
+	IF connect_node.purpose = 'reporting' THEN
+		INSERT INTO spine.hub_key (node, key_id, key)
+			VALUES (connect_node.name, 'own', spine.random_key())
+			ON CONFLICT DO NOTHING;
+	END IF;
 	INSERT INTO spine.link_received (node) VALUES (connect_node.name) ON CONFLICT DO NOTHING;
 	-- without an epoch the next contact begins one, and compares what the neighbour has with what it should have; its key is taken anew
 	UPDATE spine.node_key k SET state = 'past' WHERE k.node = connect_node.name AND k.state = 'pinned';
@@ -1905,11 +1959,11 @@ BEGIN
 	PERFORM spine.ring_doorbell();
 END
 $$;
-ALTER FUNCTION spine.connect_node(text, text, text[], name) OWNER TO spine_owner;
-REVOKE EXECUTE ON FUNCTION spine.connect_node(text, text, text[], name) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION spine.connect_node(text, text, text[], name) TO spine_operator;
-COMMENT ON FUNCTION spine.connect_node(text, text, text[], name) IS
-	'Registers a neighbour, or changes one: conninfo says how to reach it (null: it only sends to us), organisations which it hosts (ODS codes), role the existing login role as which it calls us. Everything that it should have is then sent to it. Refused when another node hosts one of the organisations.';
+ALTER FUNCTION spine.connect_node(text, text, text[], name, text) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.connect_node(text, text, text[], name, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION spine.connect_node(text, text, text[], name, text) TO spine_operator;
+COMMENT ON FUNCTION spine.connect_node(text, text, text[], name, text) IS
+	'Registers a neighbour, or changes one: conninfo says how to reach it (null: it only sends to us), organisations which it hosts (ODS codes), role the existing login role as which it calls us. purpose care, or reporting for a hub: an organisation that gets pseudonymised records, and agreements. Everything that it should have is then sent to it. Refused when another node hosts one of the organisations.';
 
 CREATE FUNCTION spine.disconnect_node(name text) RETURNS void
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE

@@ -59,7 +59,7 @@ CREATE FUNCTION spine.scope_text(clause jsonb) RETURNS text
 DECLARE
 	every_class CONSTANT text[] := '{administrative,clinical,identity,restricted}';
 	classes text[] := ARRAY(SELECT c FROM jsonb_array_elements_text(
-								coalesce(clause -> 'item_classes', '["administrative", "clinical", "identity"]')) c
+								spine.clause_classes(clause)) c
 							 ORDER BY array_position(every_class, c));
 	others text[] := ARRAY(SELECT c FROM unnest(every_class) c WHERE c <> ALL (classes));
 	included text[] := ARRAY(SELECT spine.item_text(clause ->> 'dataset', i)
@@ -145,7 +145,13 @@ BEGIN
 							   || CASE WHEN spine.clause_in_emergency(clause) = clause THEN 'The same items are shown.'
 									   ELSE spine.scope_text(spine.clause_in_emergency(clause)) END END END,
 		'- **Identity.** ' || CASE WHEN spine.clause_identified(clause) THEN 'Persons are identified.'
-								   ELSE 'Persons are pseudonymised: a number that means nothing elsewhere stands for each of them.' END
+								   ELSE 'Persons are pseudonymised: a number that means nothing elsewhere stands for each of them, and for the numbers of their records.' END,
+		CASE WHEN NOT is_care
+			 THEN '- **Dates.** '
+				  || CASE spine.clause_dates(clause)
+						  WHEN 'exact' THEN 'Dates and times are given as they are.'
+						  WHEN 'minutes_from_birth' THEN 'Dates and times are given as the distance to the birth, in a mother''s records to the expected date of delivery; where that is not known, the month alone.'
+						  ELSE 'Of dates the month alone is given, of times nothing.' END END
 	], NULL), E'\n') || E'\n';
 END
 $fn$;
@@ -245,7 +251,7 @@ CREATE FUNCTION spine.my_clauses()
 		   c.clause ->> 'purpose', c.clause ->> 'dataset',
 		   CASE WHEN c.clause -> 'groups' = '"all"' THEN '{all}' ELSE ARRAY(SELECT jsonb_array_elements_text(c.clause -> 'groups')) END,
 		   spine.clause_relationships(c.clause),
-		   ARRAY(SELECT k FROM jsonb_array_elements_text(coalesce(c.clause -> 'item_classes', '["administrative", "clinical", "identity"]')) k ORDER BY k),
+		   ARRAY(SELECT k FROM jsonb_array_elements_text(spine.clause_classes(c.clause)) k ORDER BY k),
 		   ARRAY(SELECT i FROM jsonb_array_elements_text(c.clause -> 'items' -> 'include') i ORDER BY i),
 		   ARRAY(SELECT i FROM jsonb_array_elements_text(c.clause -> 'items' -> 'exclude') i ORDER BY i),
 		   spine.clause_retention(c.clause), spine.clause_emergency(c.clause), spine.clause_identified(c.clause),

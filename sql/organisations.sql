@@ -34,6 +34,12 @@ CREATE FUNCTION spine.is_caller_sender(organisation text, system text) RETURNS b
 COMMENT ON FUNCTION spine.is_caller_sender(text, text) IS
 	'Whether the caller is this system, whatever its kind: a device, which reads no records, may know what became of what it sent.';
 
+CREATE FUNCTION spine.my_owners() RETURNS text[]
+	LANGUAGE c STABLE PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'spine_my_owners';
+COMMENT ON FUNCTION spine.my_owners() IS
+	'Owners of whom the caller may see records with nothing open: spine.my_organisations(), and to an analyst those whose records come as pseudonyms, from nodes for reporting. For row-level security, which asks spine.visible() besides.';
+
 CREATE FUNCTION spine.my_organisations() RETURNS text[]
 	LANGUAGE c STABLE PARALLEL RESTRICTED
 	AS 'MODULE_PATHNAME', 'spine_my_organisations';
@@ -544,7 +550,7 @@ BEGIN
 	END LOOP;
 	FOREACH internal IN ARRAY ARRAY[
 		'spine.caller_role()', 'spine.caller_organisations(text)', 'spine.caller_may_see(text[])',
-		'spine.is_caller_system(text, text)', 'spine.is_caller_sender(text, text)', 'spine.my_organisations()', 'spine.forget_cache()',
+		'spine.is_caller_system(text, text)', 'spine.is_caller_sender(text, text)', 'spine.my_organisations()', 'spine.my_owners()', 'spine.forget_cache()',
 		'spine.caller_is_superuser()', 'spine.hosted_organisations()', 'spine.require_operator(text)',
 		'spine.require_hosted(text)', 'spine.csv_rows(text)', 'spine.organisation_rows(text)', 'spine.compact_date(text)', 'spine.check_role(name)',
 		'spine.settle_groups(name)']
@@ -562,5 +568,6 @@ GRANT EXECUTE ON FUNCTION spine.load_organisations(text), spine.add_organisation
 GRANT EXECUTE ON FUNCTION spine.whoami() TO spine_member, spine_supplier, spine_governor, spine_operator, spine_portal;
 -- policies and views ask these as whoever reads
 GRANT EXECUTE ON FUNCTION spine.my_organisations() TO spine_member, spine_supplier, spine_reader;
+GRANT EXECUTE ON FUNCTION spine.my_owners() TO spine_member, spine_supplier, spine_reader;
 GRANT EXECUTE ON FUNCTION spine.caller_organisations(text), spine.caller_may_see(text[]),
 	spine.is_caller_system(text, text), spine.is_caller_sender(text, text) TO spine_member, spine_supplier, spine_governor, spine_operator;

@@ -1140,7 +1140,7 @@ BEGIN
 	EXECUTE concat(
 		'ALTER TABLE ', relation, ' ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; ',
 		'CREATE POLICY spine_visible ON ', relation, ' FOR SELECT TO spine_reader USING (',
-		'spine.narrowed(owner = ANY ((SELECT spine.my_organisations())::text[]) ',
+		'spine.narrowed(owner = ANY ((SELECT spine.my_owners())::text[]) ',
 		'OR patient_id = ANY ((SELECT spine.my_opened_patients())::uuid[])) ',
 		'AND spine.visible(owner, audience, patient_id, ', quote_literal(dataset || '.' || name), ')); ',
 		'GRANT SELECT ON ', relation, ' TO spine_reader; ',

@@ -67,25 +67,44 @@ CREATE FUNCTION spine.record_items(of_row record, hidden text[], withheld text[]
 COMMENT ON FUNCTION spine.record_items(record, text[], text[]) IS
 	'The columns of a row that are not NULL as an object, but for those hidden (the same of every row of a table) and those withheld.';
 
+CREATE FUNCTION spine.local_numbers(dataset text) RETURNS text[]
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $fn$
+	SELECT ARRAY(
+		SELECT DISTINCT spine.item_column(i)
+		  FROM spine.dataset d
+		 CROSS JOIN LATERAL jsonb_array_elements(d.definition -> 'groups') AS g
+		 CROSS JOIN LATERAL jsonb_array_elements(g -> 'items') AS i
+		 WHERE d.name = local_numbers.dataset
+		   AND (i ->> 'name' IN (g ->> 'local_patient_id', g ->> 'local_episode_id', g -> 'parent' ->> 'item')
+				OR (i ->> 'type' = 'text' AND i ->> 'class' = 'administrative' AND NOT i ? 'codes'
+					AND (i ->> 'name' = ANY (spine.key_items(g)) OR coalesce((i ->> 'max_length')::integer, 6) > 5)))
+		 ORDER BY 1)
+	$fn$;
+COMMENT ON FUNCTION spine.local_numbers(text) IS
+	'The columns of a data set that hold numbers of the owner''s own systems: of patients, episodes and parents, and administrative texts that come from no code list, but for short ones that are in no key. A column of such a name is one in every group.';
+
 CREATE FUNCTION spine.group_items()
-	RETURNS TABLE (data_group text, mark text, column_name text, item_name text, of_key boolean, of_event boolean)
+	RETURNS TABLE (data_group text, mark text, column_name text, item_name text, of_key boolean, of_event boolean, local_number boolean)
 	LANGUAGE sql STABLE PARALLEL SAFE ROWS 1000
 	SET search_path = pg_catalog, pg_temp
 	SET jit = off
 	AS $fn$
 	SELECT g.data_group, (array_agg(spine.item_mark(i) ORDER BY g.version DESC))[1], spine.item_column(i),
 		   (array_agg(i ->> 'name' ORDER BY g.version DESC))[1],
-		   bool_or(i ->> 'name' = ANY (g.keys)), bool_or(i ->> 'name' = ANY (g.events))
+		   bool_or(i ->> 'name' = ANY (g.keys)), bool_or(i ->> 'name' = ANY (g.events)), spine.item_column(i) = ANY (g.numbers)
 	  FROM (SELECT d.name || '.' || (g ->> 'name') AS data_group, string_to_array(d.version, '.')::integer[] AS version,
-				   spine.key_items(g) AS keys, spine.event_items(g) AS events, g -> 'items' AS items
-			  FROM spine.dataset d
+				   spine.key_items(g) AS keys, spine.event_items(g) AS events, g -> 'items' AS items, n.numbers
+			  FROM (SELECT e.name, spine.local_numbers(e.name) AS numbers FROM (SELECT DISTINCT k.name FROM spine.dataset k) e OFFSET 0) n
+			  JOIN spine.dataset d ON d.name = n.name
 			 CROSS JOIN LATERAL jsonb_array_elements(d.definition -> 'groups') AS g
 			OFFSET 0) g
 	 CROSS JOIN LATERAL jsonb_array_elements(g.items) AS i
-	 GROUP BY g.data_group, spine.item_column(i)
+	 GROUP BY g.data_group, spine.item_column(i), g.numbers
 	$fn$;
 COMMENT ON FUNCTION spine.group_items() IS
-	'The items of every data group (DATASET.GROUP) by column, each with its mark: a, c, i or r for the class, behind m for what a baby''s record says about the mother, and its name, as the newest version has them; and whether local_record_id or event_at is made of it.';
+	'The items of every data group (DATASET.GROUP) by column, each with its mark: a, c, i or r for the class, behind m for what a baby''s record says about the mother, and its name, as the newest version has them; whether local_record_id or event_at is made of it, and whether it is a number that means something in the owner''s systems alone.';
 
 CREATE FUNCTION spine.visible_owners(patients uuid[]) RETURNS text[]
 	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED
@@ -224,7 +243,7 @@ BEGIN
 		'spine.narrowed_support(internal)', 'spine.owns_support(internal)', 'spine.visible_support(internal)', 'spine.permits_support(internal)',
 		'spine.narrowed(boolean)', 'spine.owns(text)',
 		'spine.my_opened_patients()', 'spine.visible(text, text[], uuid, text)', 'spine.permits(text, text[], uuid, text)',
-		'spine.withheld(text, text[], uuid, text)', 'spine.record_items(record, text[], text[])', 'spine.group_items()',
+		'spine.withheld(text, text[], uuid, text)', 'spine.record_items(record, text[], text[])', 'spine.group_items()', 'spine.local_numbers(text)',
 		'spine.visible_owners(uuid[])', 'spine.person_records(uuid[])', 'spine.relatives_shown(uuid[])', 'spine.journeys(uuid[], text[])']
 	LOOP
 		EXECUTE pg_catalog.format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', internal);

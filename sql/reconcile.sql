@@ -10,14 +10,14 @@
 --   receipt   the neighbour signs what it counted
 
 CREATE FUNCTION spine.digest_ranges(class regclass, id_column name, data_group text, owners text[], neighbour text[], known text[],
-		by_rules boolean, aside text, after uuid, upto uuid, bounds uuid[], per_range integer, ranges integer, most bigint)
+		by_rules boolean, aside text, after uuid, upto uuid, bounds uuid[], per_range integer, ranges integer, most bigint, source text DEFAULT NULL)
 	RETURNS TABLE (range_upto uuid, range_rows bigint, range_digest bigint, revision bigint, owner text)
 	LANGUAGE c STABLE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'spine_digest_ranges';
-ALTER FUNCTION spine.digest_ranges(regclass, name, text, text[], text[], text[], boolean, text, uuid, uuid, uuid[], integer, integer, bigint) OWNER TO spine_owner;
-REVOKE EXECUTE ON FUNCTION spine.digest_ranges(regclass, name, text, text[], text[], text[], boolean, text, uuid, uuid, uuid[], integer, integer, bigint) FROM PUBLIC;
-COMMENT ON FUNCTION spine.digest_ranges(regclass, name, text, text[], text[], text[], boolean, text, uuid, uuid, uuid[], integer, integer, bigint) IS
-	'Count and digest of a table''s rows over ranges of ids: as a neighbour should hold them, where neighbour names its organisations and known its columns, else as they stand here. See extension/exchange/digest.c.';
+ALTER FUNCTION spine.digest_ranges(regclass, name, text, text[], text[], text[], boolean, text, uuid, uuid, uuid[], integer, integer, bigint, text) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.digest_ranges(regclass, name, text, text[], text[], text[], boolean, text, uuid, uuid, uuid[], integer, integer, bigint, text) FROM PUBLIC;
+COMMENT ON FUNCTION spine.digest_ranges(regclass, name, text, text[], text[], text[], boolean, text, uuid, uuid, uuid[], integer, integer, bigint, text) IS
+	'Count and digest of a table''s rows over ranges of ids: as a neighbour should hold them, where neighbour names its organisations and known its columns, else as they stand here. source: where they come from instead of the table (spine.hub_source). See extension/exchange/digest.c.';
 
 CREATE FUNCTION spine.make_key_pair(OUT public_key bytea, OUT private_key bytea)
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
@@ -94,6 +94,8 @@ CREATE FUNCTION spine.due_ranges(the_relation text, own text[], their text[], co
 DECLARE
 	the_table record;
 	by_rules boolean;
+	hub text := spine.addressed_hub(their);
+	source text;
 	limit_rows integer := least(per_range::bigint * coalesce(ranges, 1000000), 2000);
 	ids uuid[];
 	puts jsonb;
@@ -106,16 +108,19 @@ BEGIN
 		RETURN;
 	END IF;
 	by_rules := the_table.is_group AND EXISTS (SELECT FROM spine.reaudience_task k WHERE k.dataset || '.' || k.data_group = the_relation);
+	IF hub IS NOT NULL AND the_table.is_group THEN
+		source := spine.hub_source(hub, the_relation, the_table.class, their);
+	END IF;
 	IF columns IS NOT NULL THEN
 		RETURN QUERY SELECT * FROM spine.digest_ranges(the_table.class, the_table.id_column,
-			CASE WHEN the_table.is_group THEN the_relation END, own, their, columns, by_rules, NULL, after, upto, bounds, per_range, ranges, most);
+			CASE WHEN the_table.is_group THEN the_relation END, own, their, columns, by_rules, NULL, after, upto, bounds, per_range, ranges, most, source);
 		RETURN;
 	END IF;
 
 	SELECT array_agg(d.range_upto) INTO ids
 		FROM spine.digest_ranges(the_table.class, the_table.id_column, the_relation, own, their, NULL, by_rules, NULL, after,
-								 coalesce(bounds[cardinality(bounds)], upto), NULL, 1, CASE WHEN bounds IS NULL AND upto IS NULL THEN limit_rows END, NULL) d;
-	SELECT r.puts INTO puts FROM spine.rows_for_neighbour(the_relation, coalesce(ids, '{}'), own, their) r;
+								 coalesce(bounds[cardinality(bounds)], upto), NULL, 1, CASE WHEN bounds IS NULL AND upto IS NULL THEN limit_rows END, NULL, source) d;
+	SELECT r.puts INTO puts FROM spine.rows_for_neighbour(the_relation, spine.own_ids(the_relation, their, coalesce(ids, '{}')), own, their) r;
 	RETURN QUERY
 		WITH one AS (
 			SELECT (e -> 'row' ->> 'record_id')::uuid AS id, jsonb_hash_extended(e -> 'row', 0) AS digest,
@@ -212,7 +217,7 @@ BEGIN
 	IF range.range_rows > 0 THEN
 		SELECT array_agg(d.range_upto) INTO ids FROM spine.due_ranges(the_relation, own, their, columns, after, upto, NULL, 1, NULL, NULL) d;
 		SELECT r.puts, r.put_ids, r.patients, r.episodes INTO puts, put_ids, patients, episodes
-			FROM spine.rows_for_neighbour(the_relation, ids, own, their) r;
+			FROM spine.rows_for_neighbour(the_relation, spine.own_ids(the_relation, their, ids), own, their) r;
 	END IF;
 	checks := jsonb_build_array(jsonb_build_array(after, upto, range.range_rows, range.range_digest,
 												  CASE WHEN spine.exchange_is_said(the_relation) THEN to_jsonb(coalesce(ids, '{}')) END));
@@ -254,7 +259,7 @@ BEGIN
 			CASE WHEN said THEN (SELECT coalesce(jsonb_agg(k), '[]') FROM jsonb_object_keys(ours) k) END));
 	END LOOP;
 	SELECT r.puts, r.put_ids, r.patients, r.episodes INTO puts, put_ids, patients, episodes
-		FROM spine.rows_for_neighbour(the_relation, wanted, own, their) r;
+		FROM spine.rows_for_neighbour(the_relation, spine.own_ids(the_relation, their, wanted), own, their) r;
 END
 $$;
 ALTER FUNCTION spine.mend_step(text, text[], text[], text[], jsonb) OWNER TO spine_owner;
@@ -273,13 +278,14 @@ BEGIN
 	SELECT array_agg(DISTINCT r.agreement || '/' || r.version || '/' || r.clause) INTO candidates
 		FROM spine.sharing_rule r
 		WHERE r.from_organisation = clause_for.owner AND r.dataset = split_part(the_relation, '.', 1)
-			AND r.data_group = split_part(the_relation, '.', 2) AND r.to_organisation = ANY (their) AND r.purpose = 'care';
+			AND r.data_group = split_part(the_relation, '.', 2)
+			AND r.to_organisation || CASE r.purpose WHEN 'care' THEN '' ELSE ':' || r.purpose END = ANY (their);
 	IF coalesce(cardinality(candidates), 0) <= 1 THEN
 		RETURN candidates[1];
 	END IF;
 	RETURN (SELECT h.agreement || '/' || h.version || '/' || h.clause
 			FROM spine.rules_that_hold(clause_for.owner, split_part(the_relation, '.', 1), split_part(the_relation, '.', 2), spine.linked_patients(patient)) h
-			WHERE h.to_organisation = ANY (their) AND h.purpose IN ('care', 'emergency')
+			WHERE h.to_organisation || CASE WHEN h.purpose IN ('care', 'emergency') THEN '' ELSE ':' || h.purpose END = ANY (their)
 			ORDER BY h.agreement, h.version DESC, h.clause LIMIT 1);
 END
 $$;
@@ -306,11 +312,15 @@ BEGIN
 			SELECT p.owner, p.patient_id, spine.clause_for(p.owner, the_relation, p.patient_id, their) AS clause
 			FROM (SELECT DISTINCT q.owner, q.patient_id FROM put q WHERE is_group) p
 		)
-		SELECT to_node, before, the_relation, p.record_id, p.owner, p.revision, 'put', r.clause
+		SELECT to_node, before, the_relation, coalesce(h.record_id, p.record_id), p.owner, p.revision, 'put', r.clause
 			FROM put p LEFT JOIN reason r ON r.owner = p.owner AND r.patient_id IS NOT DISTINCT FROM p.patient_id
+				LEFT JOIN spine.hub_record h ON h.node = to_node AND h.relation = the_relation AND h.sent_id = p.record_id
 		UNION ALL
-		SELECT to_node, before, the_relation, (g ->> 0)::uuid, g ->> 3, coalesce((g ->> 2)::bigint, 0), 'withdraw', NULL
-			FROM jsonb_array_elements(coalesce(gone, '[]')) g WHERE g ->> 3 = ANY (own);
+		SELECT to_node, before, the_relation, coalesce(h.record_id, (g ->> 0)::uuid), g ->> 3, coalesce((g ->> 2)::bigint, 0), 'withdraw', NULL
+			FROM jsonb_array_elements(coalesce(gone, '[]')) g
+				LEFT JOIN spine.hub_record h ON h.node = to_node AND h.relation = the_relation AND h.sent_id = (g ->> 0)::uuid
+			-- what a hub has that is no pseudonym of a record here is no record that has left
+			WHERE g ->> 3 = ANY (own) AND (h.record_id IS NOT NULL OR NOT is_group OR spine.addressed_hub(their) IS NULL);
 END
 $$;
 ALTER FUNCTION spine.note_compared(text, text, jsonb, jsonb, text[], text[], jsonb) OWNER TO spine_owner;
@@ -726,8 +736,8 @@ BEGIN
 	LOOP
 		SELECT coalesce(r.put_ids, '{}') INTO put_ids FROM spine.rows_for_neighbour(one.relation, one.ids, own, their) r;
 		items := items || jsonb_build_object(one.relation, jsonb_build_object(
-			'gone', ARRAY(SELECT i FROM unnest(one.ids) i WHERE i <> ALL (put_ids) ORDER BY 1),
-			'held', ARRAY(SELECT i FROM unnest(one.ids) i WHERE i = ANY (put_ids) ORDER BY 1)));
+			'gone', ARRAY(SELECT spine.sent_id(to_node, one.relation, i) FROM unnest(one.ids) i WHERE i <> ALL (put_ids) ORDER BY 1),
+			'held', ARRAY(SELECT spine.sent_id(to_node, one.relation, i) FROM unnest(one.ids) i WHERE i = ANY (put_ids) ORDER BY 1)));
 	END LOOP;
 	next := jsonb_build_object('id', gen_random_uuid(), 'upto', last_id);
 	part := jsonb_build_object('id', next -> 'id', 'items', items);
@@ -856,7 +866,7 @@ BEGIN
 		RETURN;
 	END IF;
 	said := (reply ->> 'statement')::jsonb;
-	IF said -> 'left' = '0'::jsonb AND said ->> 'all' = spine.ids_digest(ARRAY(SELECT u.relation || ' ' || u.record_id FROM spine.unproven(to_node, upto) u)) THEN
+	IF said -> 'left' = '0'::jsonb AND said ->> 'all' = spine.ids_digest(ARRAY(SELECT u.relation || ' ' || spine.sent_id(to_node, u.relation, u.record_id) FROM spine.unproven(to_node, upto) u)) THEN
 		UPDATE spine.delivery d SET receipt_id = (asked ->> 'id')::uuid
 			WHERE d.destination = to_node AND d.action = 'withdraw' AND d.receipt_id IS NULL AND d.delivery_id <= upto;
 	ELSIF said -> 'left' <> '0'::jsonb THEN

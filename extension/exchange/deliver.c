@@ -47,8 +47,8 @@ static const char *const deliver_query =
 " FROM unnest($1, $2, $3, $4, $5, $6) AS t (record_id, owner, patient_id, revision, token, fresh)"
 " CROSS JOIN LATERAL (SELECT pg_catalog.split_part(pg_catalog.split_part(t.token, '/', 1), ':', 2) AS purpose) p"
 " JOIN spine.node_organisation h ON h.organisation = pg_catalog.split_part(t.token, ':', 1)"
-"  AND p.purpose IN ('care', 'emergency')"
 " JOIN spine.node n ON n.name = h.node AND NOT n.is_self AND n.state <> 'ended' AND NOT n.behind"
+"  AND p.purpose = ANY (CASE n.purpose WHEN 'care' THEN '{care,emergency}'::text[] ELSE '{reporting,commissioning}' END)"
 " JOIN spine.node_organisation o ON o.organisation = t.owner"
 " JOIN spine.node s ON s.name = o.node AND s.is_self"
 /* the clause under which it leaves: where only one can be meant, the person need not be looked at */
@@ -57,7 +57,7 @@ static const char *const deliver_query =
 "  pg_catalog.min(r.agreement || '/' || r.version || '/' || r.clause) AS clause"
 " FROM (SELECT DISTINCT t.owner, t.organisation, t.purpose FROM token t) p"
 " LEFT JOIN spine.sharing_rule r ON r.from_organisation = p.owner AND r.dataset = $8 AND r.data_group = $9"
-"  AND r.to_organisation = p.organisation AND r.purpose = 'care' AND (p.purpose = 'care' OR r.emergency)"
+"  AND r.to_organisation = p.organisation AND CASE p.purpose WHEN 'emergency' THEN r.purpose = 'care' AND r.emergency ELSE r.purpose = p.purpose END"
 " GROUP BY p.owner, p.organisation, p.purpose"
 "), written AS (INSERT INTO spine.delivery (destination, relation, record_id, owner, revision, action, clause)"
 " SELECT d.destination, $7, d.record_id, d.owner, d.revision,"
@@ -419,8 +419,9 @@ spine_deliver(PG_FUNCTION_ARGS)
 }
 
 /*
- * Is the token that of one of these organisations, for care or emergency? What
- * leaves the node is an identified row: no other purpose may have that.
+ * Is the token that of one of these addressees? An addressee is an organisation, for
+ * care and emergency: what it gets is an identified row, and no other purpose may have
+ * that. Or it is ORGANISATION:PURPOSE, to whom pseudonyms are sent.
  */
 static bool
 token_names(Datum token, const Datum *organisations, const bool *nulls, int norganisations)
@@ -429,23 +430,31 @@ token_names(Datum token, const Datum *organisations, const bool *nulls, int norg
 	const char *data = VARDATA_ANY(DatumGetPointer(token));
 	int			length = VARSIZE_ANY_EXHDR(DatumGetPointer(token));
 	const char *colon = memchr(data, ':', length);
-	const char *slash = memchr(data, '/', length);
+	const char *slash;
 	int			purpose_length;
-	bool		leaves = false;
+	bool		for_care = false;
+	int			whole_length;
 
 	if (colon == NULL)
 		return false;
+	slash = memchr(colon, '/', data + length - colon);
+	whole_length = (int) ((slash ? slash : data + length) - data);
 	purpose_length = (int) ((slash ? slash : data + length) - colon) - 1;
-	for (int i = 0; i < lengthof(purposes) && !leaves; i++)
-		leaves = purpose_length == (int) strlen(purposes[i]) && memcmp(colon + 1, purposes[i], purpose_length) == 0;
-	if (!leaves)
-		return false;
+	for (int i = 0; i < lengthof(purposes) && !for_care; i++)
+		for_care = purpose_length == (int) strlen(purposes[i]) && memcmp(colon + 1, purposes[i], purpose_length) == 0;
 	length = (int) (colon - data);
 	for (int i = 0; i < norganisations; i++)
 	{
-		if (!nulls[i] &&
-			VARSIZE_ANY_EXHDR(DatumGetPointer(organisations[i])) == length &&
-			memcmp(VARDATA_ANY(DatumGetPointer(organisations[i])), data, length) == 0)
+		const char *addressee;
+		int			addressee_length;
+
+		if (nulls[i])
+			continue;
+		addressee = VARDATA_ANY(DatumGetPointer(organisations[i]));
+		addressee_length = VARSIZE_ANY_EXHDR(DatumGetPointer(organisations[i]));
+		/* a code has no colon: it equals an organisation, never an addressee for a purpose */
+		if (addressee_length == (for_care ? length : whole_length) &&
+			memcmp(addressee, data, addressee_length) == 0)
 			return true;
 	}
 	return false;

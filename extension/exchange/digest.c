@@ -176,7 +176,8 @@ digest_describe(DigestState *state, TupleDesc desc, Name id_column, ArrayType *k
 		else if (strcmp(name, "local_record_id") == 0)
 			state->local_id = i;
 		column->seed = digest_bytes(name, (int) strlen(name), DIGEST_SEED);
-		column->counts = i != state->audience;
+		/* the order in which they come: the row's own id is among the columns */
+		column->counts = i != state->audience && strcmp(name, "sent_id") != 0;
 		column->unknown = known != NULL && !array_has(known, name);
 		column->length = attribute->attlen;
 		column->by_value = attribute->attbyval;
@@ -310,13 +311,23 @@ digest_put(ReturnSetInfo *set, const pg_uuid_t *upto, const DigestRange *range, 
  * audience may have to be asked of the rules while it is being computed anew.
  */
 static char *
-digest_query(Oid class, const char *id_column, text *data_group, bool by_rules, text *aside, bool has_upto, int64 most)
+digest_query(Oid class, const char *id_column, text *data_group, bool by_rules, text *aside, bool has_upto, int64 most, text *source)
 {
 	StringInfoData query;
 	char	   *table = quote_qualified_identifier(get_namespace_name(get_rel_namespace(class)), get_rel_name(class));
 	const char *id = quote_identifier(id_column);
 
 	initStringInfo(&query);
+	if (source)
+	{
+		appendStringInfo(&query, "SELECT t.* FROM %s WHERE t.sent_id > $2", text_to_cstring(source));
+		if (has_upto)
+			appendStringInfoString(&query, " AND t.sent_id <= $3");
+		appendStringInfoString(&query, " ORDER BY t.sent_id");
+		if (most > 0)
+			appendStringInfo(&query, " LIMIT " INT64_FORMAT, most);
+		return query.data;
+	}
 	if (by_rules && data_group)
 	{
 		Relation	relation = RelationIdGetRelation(class);
@@ -362,12 +373,13 @@ digest_query(Oid class, const char *id_column, text *data_group, bool by_rules, 
 /*
  * spine.digest_ranges(class regclass, id_column name, data_group text, owners text[], neighbour text[],
  *		known text[], by_rules boolean, aside text, after uuid, upto uuid, bounds uuid[],
- *		per_range integer, ranges integer, most bigint)
+ *		per_range integer, ranges integer, most bigint, source text)
  * returns setof (upto uuid, rows bigint, digest bigint, revision bigint, owner text)
  *
  * neighbour: whose rows are meant; null: those of a neighbour as they stand here. With bounds,
  * a range ends at each of them (null: at the table's end); else after per_range rows, at most so many
  * ranges, at most so many rows looked at, and the last range ends where the looking did. A per_range of 1 lists rows.
+ * source: SQL that gives t, rows of the table as they are sent, behind their sent_id, where they are sent in another form.
  */
 Datum
 spine_digest_ranges(PG_FUNCTION_ARGS)
@@ -437,7 +449,7 @@ spine_digest_ranges(PG_FUNCTION_ARGS)
 	row_context = AllocSetContextCreate(state.context, "spine digest rows", ALLOCSET_DEFAULT_SIZES);
 
 	query = digest_query(PG_GETARG_OID(0), NameStr(*id_column), state.data_group, PG_GETARG_BOOL(6),
-						 aside ? PG_GETARG_TEXT_PP(7) : NULL, has_upto, most);
+						 aside ? PG_GETARG_TEXT_PP(7) : NULL, has_upto, most, PG_ARGISNULL(14) ? NULL : PG_GETARG_TEXT_PP(14));
 	arguments[0] = PG_GETARG_DATUM(3);
 	/* no id is all zeroes */
 	arguments[1] = PG_ARGISNULL(8) ? UUIDPGetDatum(&lowest) : PG_GETARG_DATUM(8);

@@ -64,6 +64,7 @@ PG_FUNCTION_INFO_V1(spine_caller_may_see);
 PG_FUNCTION_INFO_V1(spine_is_caller_system);
 PG_FUNCTION_INFO_V1(spine_is_caller_sender);
 PG_FUNCTION_INFO_V1(spine_my_organisations);
+PG_FUNCTION_INFO_V1(spine_my_owners);
 PG_FUNCTION_INFO_V1(spine_caller_in_duty);
 PG_FUNCTION_INFO_V1(spine_hosted_organisations);
 
@@ -280,6 +281,7 @@ caller_fill(SpineCaller *caller, Oid role, MemoryContext context)
 	if (role_name != NULL)
 		strlcpy(caller->role_name, role_name, NAMEDATALEN);
 	caller->readable_array = text_array(NULL, 0, context);
+	caller->owners_array = caller->readable_array;
 	if (role_name == NULL || !spine_governance_has_store())
 		return InvalidLocalTransactionId;
 	name = DirectFunctionCall1(namein, CStringGetDatum(caller->role_name));
@@ -348,6 +350,22 @@ caller_fill(SpineCaller *caller, Oid role, MemoryContext context)
 		caller->readable_lengths[i] = (int) strlen(caller->readable[i]);
 	}
 	caller->readable_array = text_array(caller->readable, caller->nreadable, context);
+
+	lookup_run("SELECT o.organisation FROM spine.node_organisation o"
+			   " JOIN spine.node f ON f.name = o.node AND NOT f.is_self AND f.purpose = 'reporting'"
+			   " WHERE EXISTS (SELECT FROM spine.member m"
+			   " JOIN spine.node_organisation h ON h.organisation = m.organisation"
+			   " JOIN spine.node n ON n.name = h.node AND n.is_self"
+			   " WHERE m.role_name = $1 AND m.duty = 'analyst')"
+			   " ORDER BY o.organisation COLLATE \"C\"",
+			   name, reading);
+	caller->nreporting = (int) SPI_processed;
+	caller->reporting = MemoryContextAllocZero(context, sizeof(char *) * (caller->nreporting + caller->nreadable + 1));
+	for (int i = 0; i < caller->nreporting; i++)
+		caller->reporting[i] = spi_string(i, 1, context);
+	for (int i = 0; i < caller->nreadable; i++)
+		caller->reporting[caller->nreporting + i] = caller->readable[i];
+	caller->owners_array = text_array(caller->reporting, caller->nreporting + caller->nreadable, context);
 
 	spine_lookup_end(&lookup);
 	return lookup.only_in;
@@ -550,6 +568,13 @@ spine_my_organisations(PG_FUNCTION_ARGS)
 {
 	/* a copy: the cache may be renewed while the query still holds the answer */
 	PG_RETURN_DATUM(PointerGetDatum(DatumGetArrayTypePCopy(spine_caller_get()->readable_array)));
+}
+
+/* and, to an analyst of a hub, those whose records come as pseudonyms */
+Datum
+spine_my_owners(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_DATUM(PointerGetDatum(DatumGetArrayTypePCopy(spine_caller_get()->owners_array)));
 }
 
 /*

@@ -35,6 +35,10 @@ typedef struct SpineCaller
 	char	  **readable;
 	int		   *readable_lengths;
 	Datum		readable_array; /* the same as text[], for spine.my_organisations() */
+	/* of an analyst: owners whose records come here as pseudonyms, from nodes for reporting */
+	int			nreporting;
+	char	  **reporting;
+	Datum		owners_array;	/* the readable and the reporting, for spine.my_owners() */
 } SpineCaller;
 
 /* The caller, filled from the cache; never NULL, empty for a stranger. Valid until the next call. */

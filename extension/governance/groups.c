@@ -82,6 +82,7 @@ items_read(SpineGroupTable *found, int n, MemoryContext context)
 			item->name = spi_copy(first + i, 4, context);
 			item->of_key = spi_bool(first + i, 5);
 			item->of_event = spi_bool(first + i, 6);
+			item->local_number = spi_bool(first + i, 7);
 		}
 	}
 	if (row != SPI_processed)
@@ -132,7 +133,7 @@ groups_load(void)
 			found[i].title = spi_copy(i, 4, fresh);
 			found[i].relid = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 5, &null));
 		}
-		ask("SELECT i.data_group, i.mark, i.column_name, i.item_name, i.of_key, i.of_event"
+		ask("SELECT i.data_group, i.mark, i.column_name, i.item_name, i.of_key, i.of_event, i.local_number"
 			" FROM spine.group_items() i ORDER BY i.data_group COLLATE \"C\", i.column_name COLLATE \"C\"");
 		items_read(found, n, fresh);
 		only_in = lookup.only_in;

@@ -20,6 +20,7 @@ typedef struct SpineItem
 	bool		about_mother;	/* in a baby's record */
 	bool		of_key;			/* local_record_id is made of it */
 	bool		of_event;		/* event_at is */
+	bool		local_number;	/* means something in the owner's systems alone */
 	const char *column;
 	int			column_length;
 	const char *name;			/* in the newest version that has it; NULL where it was not asked

@@ -69,6 +69,9 @@ plan_is_own(PlannerInfo *root, Oid *owns)
 
 	if (root == NULL || spine_openings_count() > 0)
 		return false;
+	/* an analyst of a hub sees what others have sent as pseudonyms, with nothing open */
+	if (spine_caller_get()->nreporting > 0)
+		return false;
 	/* a client's own statement is planned by itself, and explained by itself */
 	if (ActivePortal != NULL && ActivePortal->commandTag != CMDTAG_EXPLAIN && spine_caller_is_clinician())
 		return false;

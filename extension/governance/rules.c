@@ -242,13 +242,16 @@ rules_load(void)
 	if (spine_governance_has_store())
 	{
 		spine_lookup_begin(&lookup);
-		ask("SELECT r.from_organisation || '>' || r.to_organisation || '>' || r.dataset || '.' || r.data_group,"
+		ask("SELECT r.from_organisation || '>' || p.taker || '>' || r.dataset || '.' || r.data_group,"
 			" r.starts_at, r.ends_at, r.emergency, r.scope, r.emergency_scope,"
-			" r.from_organisation || '>' || r.to_organisation, r.agreement, r.version, r.clause, r.relationships, r.retention"
+			" r.from_organisation || '>' || p.taker, r.agreement, r.version, r.clause, r.relationships, r.retention"
 			" FROM spine.sharing_rule r"
 			" JOIN spine.node_organisation h ON h.organisation = r.to_organisation"
 			" JOIN spine.node n ON n.name = h.node AND n.is_self"
-			" WHERE r.purpose = 'care'");
+			" CROSS JOIN LATERAL (SELECT r.to_organisation || CASE r.purpose WHEN 'care' THEN '' ELSE ':' || r.purpose END AS taker) p"
+			" WHERE r.purpose = 'care'"
+			" OR r.from_organisation IN (SELECT o.organisation FROM spine.node_organisation o"
+			" JOIN spine.node s ON s.name = o.node AND NOT s.is_self AND s.purpose = 'reporting')");
 		for (uint64 i = 0; i < SPI_processed; i++)
 		{
 			HeapTuple	row = SPI_tuptable->vals[i];
@@ -339,6 +342,9 @@ spine_scope_add(SpineScope *scope, const char *said, int length)
 	uint32	   *letters = about_mother ? &scope->mother_letters : &scope->letters;
 	int			from = about_mother ? 1 : 0;
 
+	/* how fine dates are: no item */
+	if (length > 0 && *said == '@')
+		return;
 	if (length > from && said[from] == '+')
 	{
 		single_add(scope, about_mother, said + from + 1, length - from - 1);

@@ -30,7 +30,8 @@ extern bool spine_scope_shows(const SpineScope *scope, const SpineItem *item);
 
 /*
  * Is a rule for care in force from this owner to this organisation over this data
- * group (DATASET.GROUP)? emergency: one that allows breaking the glass. What such rules
+ * group (DATASET.GROUP)? For another purpose to is ORGANISATION:PURPOSE, and the owner's
+ * node one whose records come as pseudonyms. emergency: one that allows breaking the glass. What such rules
  * show together is added to scope, which is good until the next call.
  */
 extern bool spine_rules_hold(const char *owner, int owner_length, const char *to,

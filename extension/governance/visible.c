@@ -7,7 +7,8 @@
  * organisation of which it is a clinician; a rule from the owner to that organisation
  * over the data group is in force at this moment; the person does not dissent; and the
  * row's audience names the organisation. Who broke the glass is not stopped by a
- * dissent. Everything else, and every doubt: no.
+ * dissent. Or, what a node for reporting has sent as pseudonyms: an analyst of an
+ * organisation that its audience names for that. Everything else, and every doubt: no.
  *
  * In a parallel worker nothing is open, and while something is open there are no
  * workers (openings.c): a worker that knows of own rows alone knows all that it needs.
@@ -214,16 +215,73 @@ spine_visible_row(const SpineRow *row, const SpineItem *items, int nitems, bool 
 	return *own || (spine_openings_count() > 0 && is_shown(row, items, nitems, shown));
 }
 
-/* The arguments owner, audience, patient_id, and a text that begins with the group. False: nobody's row. */
+/*
+ * A pseudonymised row of another owner: is it shown to the caller as an analyst, and
+ * which of these items? Nobody opens it: there is no person to be known in it.
+ */
+static bool
+is_reported(const SpineCaller *caller, const SpineRow *row, const SpineItem *items, int nitems, bool *shown)
+{
+	static const char *const secondary[] = {"reporting", "commissioning"};
+	ArrayType  *audience = NULL;
+	bool		any = false;
+	bool		sends = false;
+
+	for (int i = 0; i < caller->nreporting && !sends; i++)
+		sends = text_is(row->owner, row->owner_length, caller->reporting[i]);
+	if (!sends)
+		return false;
+	for (int m = 0; m < caller->nmemberships; m++)
+	{
+		const char *organisation = caller->memberships[m].organisation;
+
+		if (strcmp(caller->memberships[m].duty, "analyst") != 0)
+			continue;
+		for (int p = 0; p < lengthof(secondary); p++)
+		{
+			char		to[2 * SPINE_CODE_LEN];
+			SpineScope	held = {0};
+			SpineScope	granted = {0};
+
+			if (audience == NULL)
+				audience = DatumGetArrayTypeP(row->audience);
+			snprintf(to, sizeof(to), "%s:%s", organisation, secondary[p]);
+			if (!audience_holds(audience, organisation, secondary[p], &held) ||
+				!spine_rules_hold(row->owner, row->owner_length, to, row->group, row->group_length, false, &granted))
+				continue;
+			if (items == NULL)
+				return true;
+			any = true;
+			for (int i = 0; i < nitems; i++)
+				shown[i] = shown[i] || (spine_scope_shows(&held, &items[i]) && spine_scope_shows(&granted, &items[i]));
+		}
+	}
+	return any;
+}
+
+/* Another owner's row, by either way. */
+static bool
+row_shown(const SpineCaller *caller, const SpineRow *row, const SpineItem *items, int nitems, bool *shown)
+{
+	bool		any = false;
+
+	if (caller->nreporting > 0)
+		any = is_reported(caller, row, items, nitems, shown);
+	if ((!any || items != NULL) && row->patient != NULL && spine_openings_count() > 0)
+		any = is_shown(row, items, nitems, shown) || any;
+	return any;
+}
+
+/* The arguments audience, patient_id, and a text that begins with the group. False: nobody's row. */
 static bool
 row_get(FunctionCallInfo fcinfo, SpineRow *row)
 {
 	text	   *group;
 
-	if (PG_ARGISNULL(1) || PG_ARGISNULL(2) || PG_ARGISNULL(3) || spine_openings_count() == 0)
+	if (PG_ARGISNULL(1) || PG_ARGISNULL(3))
 		return false;
 	row->audience = PG_GETARG_DATUM(1);
-	row->patient = PG_GETARG_UUID_P(2);
+	row->patient = PG_ARGISNULL(2) ? NULL : PG_GETARG_UUID_P(2);
 	group = PG_GETARG_TEXT_PP(3);
 	row->group = VARDATA_ANY(group);
 	row->group_length = VARSIZE_ANY_EXHDR(group);
@@ -258,7 +316,7 @@ spine_visible(PG_FUNCTION_ARGS)
 
 	caller = spine_caller_get();
 	if (!is_own(caller, row.owner, row.owner_length) &&
-		!(row_get(fcinfo, &row) && is_shown(&row, NULL, 0, NULL)))
+		!(row_get(fcinfo, &row) && row_shown(caller, &row, NULL, 0, NULL)))
 		PG_RETURN_BOOL(false);
 	spine_rows_shown++;
 	PG_RETURN_BOOL(true);
@@ -285,7 +343,7 @@ spine_permits(PG_FUNCTION_ARGS)
 	caller = spine_caller_get();
 	if (is_own(caller, row.owner, row.owner_length))
 		PG_RETURN_BOOL(true);
-	if (!row_get(fcinfo, &row))
+	if ((caller->nreporting == 0 && spine_openings_count() == 0) || !row_get(fcinfo, &row))
 		PG_RETURN_BOOL(false);
 
 	/* DATASET.GROUP:COLUMN */
@@ -297,7 +355,7 @@ spine_permits(PG_FUNCTION_ARGS)
 	column++;
 	if (!spine_groups_item(row.group, row.group_length, column, length - row.group_length - 1, &item))
 		PG_RETURN_BOOL(false);
-	(void) is_shown(&row, &item, 1, &shown);
+	(void) row_shown(caller, &row, &item, 1, &shown);
 	PG_RETURN_BOOL(shown);
 }
 
@@ -353,13 +411,14 @@ spine_withheld(PG_FUNCTION_ARGS)
 		PG_RETURN_ARRAYTYPE_P(construct_empty_array(TEXTOID));
 	shown = palloc0(sizeof(bool) * Max(found->nitems, 1));
 	if (row_get(fcinfo, &row))
-		(void) is_shown(&row, found->items, found->nitems, shown);
+		(void) row_shown(spine_caller_get(), &row, found->items, found->nitems, shown);
 	PG_RETURN_DATUM(columns_not(found->items, found->nitems, shown));
 }
 
 /*
  * spine.withheld_from(audience text[], organisations text[], data_group text) returns
- * text[]: what none of the organisations may have of a row with this audience.
+ * text[]: what none of the addressees (ORGANISATION, for care, or ORGANISATION:PURPOSE)
+ * may have of a row with this audience.
  */
 Datum
 spine_withheld_from(PG_FUNCTION_ARGS)
@@ -379,14 +438,17 @@ spine_withheld_from(PG_FUNCTION_ARGS)
 	for (int o = 0; o < norganisations; o++)
 	{
 		char	   *code = nulls[o] ? NULL : TextDatumGetCString(organisations[o]);
+		char	   *only = code ? strchr(code, ':') : NULL;
 
-		if (code == NULL || strlen(code) >= SPINE_CODE_LEN)
+		if (only != NULL)
+			*only++ = '\0';
+		if (code == NULL || strlen(code) >= SPINE_CODE_LEN || (only != NULL && strlen(only) >= SPINE_CODE_LEN))
 			continue;
-		for (int p = 0; p < lengthof(purposes); p++)
+		for (int p = 0; p < (only ? 1 : lengthof(purposes)); p++)
 		{
 			SpineScope	held = {0};
 
-			if (!audience_holds(audience, code, purposes[p], &held))
+			if (!audience_holds(audience, code, only ? only : purposes[p], &held))
 				continue;
 			for (int i = 0; i < nitems; i++)
 				shown[i] = shown[i] || spine_scope_shows(&held, &items[i]);

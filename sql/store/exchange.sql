@@ -54,6 +54,26 @@ CREATE TABLE spine.link_received (
 );
 COMMENT ON TABLE spine.link_received IS 'How far each neighbour''s batches are applied here, and the position that it gave with the last of them: written in the transaction that applied it.';
 
+-- A hub is a neighbour for reporting. Nobody but spine_owner reads its key and what its pseudonyms mean.
+CREATE TABLE spine.hub_key (
+	node text PRIMARY KEY REFERENCES spine.node,
+	key_id text NOT NULL,
+	key bytea NOT NULL CHECK (octet_length(key) BETWEEN 32 AND 1024),
+	since timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	listed_relation text,
+	listed_to uuid
+);
+COMMENT ON TABLE spine.hub_key IS 'The key under which a hub''s pseudonyms are made: whoever has it and the ids can tell who they are. listed_to: how far spine.hub_record is filled for the comparison under way; no position, which the hub sees, may hold it.';
+
+CREATE TABLE spine.hub_record (
+	node text NOT NULL REFERENCES spine.node,
+	relation text NOT NULL,
+	sent_id uuid NOT NULL,
+	record_id uuid NOT NULL,
+	PRIMARY KEY (node, relation, sent_id)
+);
+COMMENT ON TABLE spine.hub_record IS 'Under which id a record is sent to a hub: in this order everything is sent. May hold records that have gone since.';
+
 CREATE TABLE spine.incident (
 	incident_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	kind text NOT NULL,
@@ -145,7 +165,7 @@ CREATE CONSTRAINT TRIGGER apply_waiting AFTER INSERT ON spine.dataset
 	DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION spine.apply_waiting_rows();
 
 CREATE VIEW spine.nodes AS
-	SELECT n.name, n.is_self, n.state, n.role_name, n.connected_at,
+	SELECT n.name, n.is_self, n.state, n.purpose, n.role_name, n.connected_at,
 		   ARRAY(SELECT o.organisation FROM spine.node_organisation o WHERE o.node = n.name ORDER BY 1) AS organisations
 	FROM spine.node n;
 COMMENT ON VIEW spine.nodes IS 'This node and its neighbours, with the organisations that each hosts.';

@@ -27,11 +27,12 @@ CREATE TABLE spine.node (
 	conninfo text,
 	role_name name UNIQUE,
 	state text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'paused', 'ended')),
+	purpose text NOT NULL DEFAULT 'care' CHECK (purpose IN ('care', 'reporting')),
 	behind boolean NOT NULL DEFAULT false,
 	connected_at timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
 CREATE UNIQUE INDEX node_self ON spine.node (is_self) WHERE is_self;
-COMMENT ON TABLE spine.node IS 'This node and its neighbours. role_name is the role as which a neighbour calls us; conninfo is how we reach it; behind: its part of the ledger was dropped, and nothing is written there until it is sent everything anew.';
+COMMENT ON TABLE spine.node IS 'This node and its neighbours. role_name is the role as which a neighbour calls us; conninfo is how we reach it; purpose: what passes on the link, records for care or pseudonyms for reporting and commissioning; behind: its part of the ledger was dropped, and nothing is written there until it is sent everything anew.';
 
 CREATE TABLE spine.node_organisation (
 	organisation text PRIMARY KEY,

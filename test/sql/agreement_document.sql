@@ -1,7 +1,7 @@
 -- The agreement document: what may be said of items, retention, emergency and pseudonyms, and what a clause then means.
 \ir setup.psql
 \ir as_role.psql
-SELECT plan(175);
+SELECT plan(191);
 SELECT two_trusts('document') \g /dev/null
 
 CREATE FUNCTION faults(document jsonb) RETURNS text LANGUAGE sql AS $$
@@ -24,7 +24,8 @@ SELECT is(clause_faults(c), NULL, 'sound: ' || c::text) FROM (VALUES
 	('{"item_classes": [], "items": {"include": ["booking.edd_agreed"]}, "emergency": {"item_classes": ["clinical"]}}'),
 	('{"identified": true}'),
 	('{"purpose": "reporting", "identified": false, "retention_days": 0, "emergency": false}'),
-	('{"purpose": "commissioning", "identified": true}')
+	('{"purpose": "commissioning", "item_classes": ["clinical", "restricted"], "dates": "exact"}'),
+	('{"purpose": "reporting", "dates": "month"}'), ('{"purpose": "reporting", "dates": "minutes_from_birth"}'), ('{"dates": "exact"}')
 ) AS t (c);
 
 -- what may not: each fault with its place
@@ -74,6 +75,12 @@ SELECT is(clause_faults(c), f, c::text) FROM (VALUES
 	('{"identified": null}', 'identified: must be true or false'),
 	('{"identified": "no"}', 'identified: must be true or false'),
 	('{"identified": false}', 'identified: must be true: nobody cares for a pseudonym'),
+	('{"purpose": "reporting", "identified": true}', 'identified: must be false: pseudonyms alone leave for reporting and commissioning'),
+	('{"purpose": "commissioning", "item_classes": ["clinical", "identity"]}', 'item_classes: names identity, which does not leave for reporting and commissioning'),
+	('{"purpose": "reporting", "dates": "day"}', 'dates: must be one of exact, month, minutes_from_birth'),
+	('{"purpose": "reporting", "dates": null}', 'dates: must be one of exact, month, minutes_from_birth'),
+	('{"purpose": "reporting", "dates": ["month"]}', 'dates: must be one of exact, month, minutes_from_birth'),
+	('{"dates": "month"}', 'dates: must be exact: care needs the day'),
 	('{"groups": ["booking", null, null]}', 'groups[1]: must be the name of a data group; groups[2]: must be the name of a data group'),
 	('{"to": ["RQM", null, null]}', 'to[1]: must be an organisation code in capitals; to[2]: must be an organisation code in capitals'),
 	('{"item_classes": 1, "items": 1, "retention_days": "x", "emergency": 1, "identified": 1, "note": 1}',
@@ -102,7 +109,7 @@ CREATE TEMPORARY TABLE place AS
 		('{clauses,0,from}'), ('{clauses,0,to}'), ('{clauses,0,to,0}'), ('{clauses,0,purpose}'), ('{clauses,0,dataset}'), ('{clauses,0,groups}'), ('{clauses,0,groups,0}'),
 		('{clauses,0,relationships}'), ('{clauses,0,relationships,0}'), ('{clauses,0,item_classes}'), ('{clauses,0,item_classes,0}'), ('{clauses,0,items}'), ('{clauses,0,items,include}'),
 		('{clauses,0,items,include,0}'), ('{clauses,0,items,exclude}'), ('{clauses,0,items,exclude,0}'), ('{clauses,0,retention_days}'), ('{clauses,0,emergency}'),
-		('{clauses,0,emergency,item_classes}'), ('{clauses,0,emergency,items}'), ('{clauses,0,emergency,items,include}'), ('{clauses,0,identified}'), ('{clauses,0,note}'), ('{clauses,1}'), ('{x}')) AS t (p);
+		('{clauses,0,emergency,item_classes}'), ('{clauses,0,emergency,items}'), ('{clauses,0,emergency,items,include}'), ('{clauses,0,identified}'), ('{clauses,0,dates}'), ('{clauses,0,note}'), ('{clauses,1}'), ('{x}')) AS t (p);
 CREATE TEMPORARY TABLE whole AS
 	SELECT document('{}', '{"groups": ["booking"], "item_classes": ["clinical"], "items": {"include": ["booking.a"], "exclude": ["booking.b"]}, "retention_days": 1,
 		"emergency": {"item_classes": ["restricted"], "items": {"include": ["booking.c"]}}, "identified": true, "note": "x"}') AS d;
@@ -138,11 +145,11 @@ SELECT is(spine.clause_emergency(c), e, coalesce(c::text, 'NULL') || CASE WHEN e
 SELECT is(spine.clause_retention(c), r, coalesce(c::text, 'NULL') || ' retains ' || r::text) FROM (VALUES
 	('{"purpose": "care", "retention_days": 30}'::jsonb, interval '30 days'), ('{"purpose": "care"}', '0'), ('{"purpose": "reporting", "retention_days": 3}', '0'), (NULL, '0')) AS t (c, r);
 SELECT is(spine.clause_identified(c), i, coalesce(c::text, 'NULL') || CASE WHEN i THEN ' gives' ELSE ' does not give' END || ' persons') FROM (VALUES
-	('{"purpose": "care"}'::jsonb, true), ('{"purpose": "reporting"}', false), ('{"purpose": "commissioning", "identified": true}', true),
+	('{"purpose": "care"}'::jsonb, true), ('{"purpose": "reporting"}', false), ('{"purpose": "commissioning", "identified": true}', false),
 	('{"purpose": "reporting", "identified": false}', false), ('{}', false), (NULL, false)) AS t (c, i);
 
 CREATE FUNCTION scope(clause jsonb, items jsonb DEFAULT NULL) RETURNS text[] LANGUAGE sql AS $$
-	SELECT spine.clause_scope(clause, 'g', coalesce(items, '[{"name": "a1", "class": "administrative"}, {"name": "c1", "class": "clinical"}, {"name": "c2", "class": "clinical", "column": "c2_first"},
+	SELECT spine.clause_scope('{"purpose": "care"}' || clause, 'g', coalesce(items, '[{"name": "a1", "class": "administrative"}, {"name": "c1", "class": "clinical"}, {"name": "c2", "class": "clinical", "column": "c2_first"},
 		{"name": "i1", "class": "identity"}, {"name": "r1", "class": "restricted"}, {"name": "r2", "class": "restricted"}]'))
 $$;
 CREATE FUNCTION scope_of_baby(clause jsonb) RETURNS text[] LANGUAGE sql AS $$
@@ -163,7 +170,12 @@ SELECT is(scope(c), s, 'of a group: ' || c::text) FROM (VALUES
 	('{"item_classes": [], "items": {"include": ["g.r2", "g.c2"]}}', '{+c2_first,+r2}'),
 	('{"item_classes": [], "items": {"include": ["h.x"]}}', '{}'),
 	('{"item_classes": ["clinical", "restricted"], "items": {"exclude": ["g.r1"]}}', '{+r2,c}'),
-	('{"items": {"include": ["g.c1"]}}', '{aci}')) AS t (c, s);
+	('{"items": {"include": ["g.c1"]}}', '{aci}'),
+	('{"purpose": "reporting"}', '{ac}'),
+	('{"purpose": "commissioning", "item_classes": ["identity"], "items": {"include": ["g.i1", "g.r1"]}}', '{+r1}'),
+	('{"purpose": "reporting", "item_classes": ["clinical", "identity"], "items": {"exclude": ["g.c1"]}, "dates": "month"}', '{+c2_first}'),
+	('{"purpose": "reporting", "dates": "exact"}', '{@exact,ac}'),
+	('{"purpose": "reporting", "item_classes": ["clinical"], "dates": "minutes_from_birth"}', '{@minutes_from_birth,c}')) AS t (c, s);
 SELECT is(scope_of_baby(c), s, 'with items about the mother: ' || c::text) FROM (VALUES
 	('{}'::jsonb, '{aci,m:aci}'::text[]),
 	('{"item_classes": ["restricted"]}', '{m:r,r}'),
@@ -201,6 +213,8 @@ SELECT is(proposed('{"items": {"include": ["booking.nonsense"], "exclude": ["not
 	E'clauses[0].items.include: data set maternity has no item booking.nonsense.\nclauses[0].items.exclude: data set maternity has no item nothing.edd_agreed.\n'
 	'clauses[0].emergency.items.include: data set maternity has no item booking.nonsense.', 'items that the data set has not are refused');
 SELECT is(proposed('{"items": {"include": "x"}}'), 'clauses[0].items.include: must be a list of items, each as "group.item".', 'a faulty document is refused for its faults');
+SELECT is(proposed('{"purpose": "reporting", "items": {"include": ["mother.postcode", "booking.edd_agreed"]}}'),
+	'clauses[0].items.include: item mother.postcode is of class identity, which does not leave for reporting and commissioning.', 'an item that tells who she is is not included for figures');
 SELECT is(proposed('{"dataset": "unheard", "items": {"include": ["a.b"]}}'), 'proposed', 'of a data set that is not here nothing is known');
 
 -- the models: sound, of what there is, and good from proposing to publishing
@@ -322,7 +336,8 @@ SELECT ok(says(p, n), n || ' says: ' || p) FROM (VALUES
 	('regional-reporting', '- **Who sees what of whom.** Records of RYJ and RQM go to Y56.'),
 	('regional-reporting', '- **On which basis.** No relationship to the person is needed. Whoever has objected to it is left out.'),
 	('regional-reporting', '- **What is left out.** Items of the classes administrative and clinical are shown. Identity and restricted items are left out.'),
-	('regional-reporting', '- **Identity.** Persons are pseudonymised: a number that means nothing elsewhere stands for each of them.')) AS t (n, p);
+	('regional-reporting', '- **Identity.** Persons are pseudonymised: a number that means nothing elsewhere stands for each of them, and for the numbers of their records.'),
+	('regional-reporting', '- **Dates.** Of dates the month alone is given, of times nothing.')) AS t (n, p);
 SELECT ok(NOT says('**In an emergency.**', 'regional-reporting') AND NOT says('**Until when.**', 'regional-reporting'), 'and nothing that is for care alone');
 SELECT agree('document', document('{"name": "items"}', '{"from": ["RYJ"], "to": ["RQM"], "item_classes": ["clinical"], "retention_days": 1, "relationships": ["claim", "emergency"],
 	"items": {"include": ["booking.pregnancy_id"], "exclude": ["booking.edd_agreed"]}}')) \g /dev/null

@@ -83,7 +83,7 @@ SELECT results_eq(format('SELECT ryj(%L)', format('SELECT name, version, encode(
 SELECT throws_ok(format('SELECT rqm(%L)', format('SELECT spine.propose_agreement(%L)', document('{"title": "Another"}'))),
 	'SP005', 'agreement "nwl-maternity" version 1 has been proposed already', 'another document under the same version is refused');
 SELECT results_eq('SELECT owner, kind, by_role = ''agreements_ryj_governor'', audience FROM spine.agreement_event',
-	$$ VALUES ('RYJ', 'proposed', true, ARRAY['RQM:care', 'RYJ:care']) $$, 'the step is written, for all parties to read');
+	$$ VALUES ('RYJ', 'proposed', true, ARRAY['RQM:care', 'RQM:reporting', 'RYJ:care', 'RYJ:reporting']) $$, 'the step is written, for all parties to read');
 SELECT is(state_of(), 'proposed', 'it is proposed');
 SELECT results_eq($$ SELECT rqm('SELECT name, state, parties, signed_by FROM spine.agreements') $$,
 	$$ VALUES ('(nwl-maternity,proposed,"{RYJ,RQM}",{})') $$, 'the other party sees it');
