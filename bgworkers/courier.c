@@ -102,7 +102,9 @@ static Chore chores[] = {
 	{"asking for comparisons that are due",
 	"SELECT spine.reconcile_nightly()", 60 * 1000},
 	{"keeping the ledger's budget",
-	"SELECT spine.keep_ledger_budget()", 1000},
+	"SELECT spine.keep_ledger_budget()", 10 * 1000},
+	{"dropping backlogs",
+	"SELECT spine.drop_backlogs()", 1000},
 	/* agreements that time alone begins or ends, records written while something changed */
 	{"settling audiences",
 	"SELECT spine.settle_audiences()", 1000},
@@ -318,6 +320,9 @@ neighbour_failed(Neighbour *neighbour, const char *error)
 
 	wait = Min(wait, COURIER_BACKOFF_MAX_MS) * (0.5 + 0.5 * pg_prng_double(&pg_global_prng_state));
 	neighbour->failures++;
+	/* what takes longer than the other side may work is sent in smaller pieces */
+	if (neighbour->state == NEIGHBOUR_SENDING)
+		neighbour->most = Max(1, neighbour->most / 8);
 	if (neighbour->conn)
 		PQfinish(neighbour->conn);
 	neighbour->conn = NULL;

@@ -193,7 +193,7 @@ spine_guc_define(void)
 							"A certificate that was revoked since is of no use after that.",
 							&spine_neighbour_session,
 							60000, 1000, INT_MAX,
-							PGC_SIGHUP,
+							PGC_SUSET,
 							GUC_UNIT_MS,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("spine.witness_interval",

@@ -659,13 +659,15 @@ ALTER FUNCTION spine.all_ended(xid8) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.all_ended(xid8) FROM PUBLIC;
 COMMENT ON FUNCTION spine.all_ended(xid8) IS 'Whether all transactions, and all pictures of the data, that are older than this one''s end are gone.';
 
--- The ledger is only appended to: what lies behind the oldest row still to be sent is what waits.
-CREATE FUNCTION spine.ledger_backlog(to_node text, at_position jsonb) RETURNS bigint
+-- The ledger is only appended to: more than lies behind the oldest row still to be sent cannot wait. Where a backlog was
+-- dropped there are holes, which later rows fill: so what seems too much is counted, as far as it matters.
+CREATE FUNCTION spine.ledger_backlog(to_node text, at_position jsonb, budget bigint) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 	SET enable_seqscan = off
 	AS $$
 DECLARE
+	row_bytes CONSTANT integer := 200;		-- with its entry in the index
 	oldest record;
 	waits bigint;
 BEGIN
@@ -685,14 +687,64 @@ BEGIN
 			-- months sort by name
 			AND c.relname >= (SELECT o.relname FROM pg_class o WHERE o.oid = oldest.tableoid)
 			AND (c.oid = oldest.tableoid OR c.relname NOT LIKE '%\_default');
-	RETURN coalesce(waits, 0);
+	IF coalesce(waits, 0) <= budget THEN
+		RETURN coalesce(waits, 0);
+	END IF;
+	RETURN (SELECT least(waits, count(*) * row_bytes)
+			FROM (SELECT FROM spine.unsent_deliveries(to_node, at_position, least(budget / row_bytes + 1, 2147483647)::integer)) u);
 END
 $$;
-ALTER FUNCTION spine.ledger_backlog(text, jsonb) OWNER TO spine_owner;
-REVOKE EXECUTE ON FUNCTION spine.ledger_backlog(text, jsonb) FROM PUBLIC;
-COMMENT ON FUNCTION spine.ledger_backlog(text, jsonb) IS 'How many bytes of a neighbour''s ledger, indexes included, lie behind a position.';
+ALTER FUNCTION spine.ledger_backlog(text, jsonb, bigint) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.ledger_backlog(text, jsonb, bigint) FROM PUBLIC;
+COMMENT ON FUNCTION spine.ledger_backlog(text, jsonb, bigint) IS 'About how many bytes of a neighbour''s ledger, indexes included, lie behind a position; beyond the budget no further than that they do.';
 
-CREATE FUNCTION spine.keep_ledger_budget(piece integer DEFAULT 10000) RETURNS bigint
+-- From where on a neighbour's ledger was not sent; before the first contact, since it was connected.
+CREATE FUNCTION spine.unsent_from(at_position jsonb, since xid8) RETURNS jsonb
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+BEGIN
+	RETURN coalesce(at_position, jsonb_build_object('from', since::text || ':' || since::text || ':'));
+END
+$$;
+ALTER FUNCTION spine.unsent_from(jsonb, xid8) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.unsent_from(jsonb, xid8) FROM PUBLIC;
+COMMENT ON FUNCTION spine.unsent_from(jsonb, xid8) IS 'The position behind which a neighbour''s ledger rows are still to be acknowledged.';
+
+CREATE FUNCTION spine.keep_ledger_budget() RETURNS integer
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+DECLARE
+	budget bigint := pg_size_bytes(current_setting('spine.ledger_budget'));
+	neighbour record;
+	waits bigint;
+	marked integer := 0;
+BEGIN
+	IF budget = 0 THEN
+		RETURN 0;
+	END IF;
+	FOR neighbour IN
+		SELECT n.name, spine.unsent_from(l.position, l.since) AS place
+		FROM spine.node n JOIN spine.link l ON l.node = n.name
+		WHERE NOT n.is_self AND n.state = 'active' AND NOT n.behind ORDER BY 1
+	LOOP
+		waits := spine.ledger_backlog(neighbour.name, neighbour.place, budget);
+		CONTINUE WHEN waits IS NULL OR waits <= budget;
+		UPDATE spine.node n SET behind = true WHERE n.name = neighbour.name;
+		RAISE LOG 'spine: node "%" is behind: % MB of the ledger wait for it; they are dropped, and it is sent everything anew when it is back',
+			neighbour.name, waits / (1024 * 1024);
+		marked := marked + 1;
+	END LOOP;
+	RETURN marked;
+END
+$$;
+ALTER FUNCTION spine.keep_ledger_budget() OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.keep_ledger_budget() FROM PUBLIC;
+COMMENT ON FUNCTION spine.keep_ledger_budget() IS
+	'Marks neighbours behind for whom more of the ledger waits than spine.ledger_budget. Returns how many. For the courier.';
+
+CREATE FUNCTION spine.drop_backlogs(piece integer DEFAULT 10000) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 	-- plans are kept from when the ledger was small
@@ -701,31 +753,17 @@ CREATE FUNCTION spine.keep_ledger_budget(piece integer DEFAULT 10000) RETURNS bi
 	SET enable_mergejoin = off
 	AS $$
 DECLARE
-	budget bigint := pg_size_bytes(current_setting('spine.ledger_budget'));
 	neighbour record;
-	place jsonb;
-	waits bigint;
 	deleted bigint;
 	total bigint := 0;
 BEGIN
 	FOR neighbour IN
-		SELECT n.name, n.behind, l.position, l.since
+		SELECT n.name, spine.unsent_from(l.position, l.since) AS place
 		FROM spine.node n JOIN spine.link l ON l.node = n.name
-		WHERE NOT n.is_self AND n.state = 'active' ORDER BY 1
+		WHERE n.behind AND n.state = 'active' ORDER BY 1
 	LOOP
-		-- before the first contact: since it was connected
-		place := coalesce(neighbour.position, jsonb_build_object('from', format('%s:%1$s:', neighbour.since)));
-		CONTINUE WHEN place ->> 'from' = '::';
-		IF NOT neighbour.behind THEN
-			CONTINUE WHEN budget = 0;
-			waits := spine.ledger_backlog(neighbour.name, place);
-			CONTINUE WHEN waits <= budget;
-			UPDATE spine.node n SET behind = true WHERE n.name = neighbour.name;
-			RAISE LOG 'spine: node "%" is behind: % MB of the ledger wait for it; they are dropped, and it is sent everything anew when it is back',
-				neighbour.name, waits / (1024 * 1024);
-		END IF;
 		DELETE FROM spine.delivery d
-			USING (SELECT u.xid, u.delivery_id FROM spine.unsent_deliveries(neighbour.name, place, piece) u LIMIT piece) p
+			USING (SELECT u.xid, u.delivery_id FROM spine.unsent_deliveries(neighbour.name, neighbour.place, piece) u LIMIT piece) p
 			WHERE d.destination = neighbour.name AND d.xid = p.xid AND d.delivery_id = p.delivery_id;
 		GET DIAGNOSTICS deleted = ROW_COUNT;
 		total := total + deleted;
@@ -733,10 +771,10 @@ BEGIN
 	RETURN total;
 END
 $$;
-ALTER FUNCTION spine.keep_ledger_budget(integer) OWNER TO spine_owner;
-REVOKE EXECUTE ON FUNCTION spine.keep_ledger_budget(integer) FROM PUBLIC;
-COMMENT ON FUNCTION spine.keep_ledger_budget(integer) IS
-	'Marks neighbours behind for whom more of the ledger waits than spine.ledger_budget, and drops what waits for such, at most so many rows a call and neighbour. Returns how many. For the courier.';
+ALTER FUNCTION spine.drop_backlogs(integer) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.drop_backlogs(integer) FROM PUBLIC;
+COMMENT ON FUNCTION spine.drop_backlogs(integer) IS
+	'Drops what waits in the ledger for neighbours that are behind, at most so many rows a call and neighbour. Returns how many. For the courier.';
 
 -- This cluster, and its history: a position means nothing in another one, nor after a failover.
 CREATE FUNCTION spine.cluster_identity() RETURNS text

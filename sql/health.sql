@@ -81,12 +81,15 @@ DECLARE
 BEGIN
 	-- links
 	FOR link IN
-		SELECT l.*, n.state AS node_state, n.connected_at
+		SELECT l.*, n.state AS node_state, n.behind, n.connected_at
 		FROM spine.link l JOIN spine.node n ON n.name = l.node
 		-- who only sends to us is not called
 		WHERE n.state <> 'ended' AND n.conninfo IS NOT NULL ORDER BY l.node
 	LOOP
-		IF link.node_state = 'active' THEN
+		RETURN QUERY VALUES ('link_held', link.node, CASE WHEN link.behind THEN 2 WHEN link.paused THEN 1 ELSE 0 END::numeric,
+			CASE WHEN link.behind THEN 'behind: its rows of the ledger were dropped' WHEN link.paused THEN 'paused' ELSE 'neither paused nor behind' END,
+			'Behind: it is compared by itself when it is back; see link_contact. Paused: spine.resume_link().');
+		IF link.node_state = 'active' AND NOT link.paused THEN
 			RETURN QUERY VALUES ('link_contact', link.node, extract(epoch FROM clock_timestamp() - coalesce(link.contact_at, link.connected_at))::numeric,
 				format('%s, last answer %s%s', link.state, coalesce(link.contact_at::text, 'never'), CASE WHEN link.state = 'waiting' THEN ', ' || left(link.last_error, 200) END),
 				'See last_error in spine.links; then the network, the neighbour''s server, certificates and pg_hba.conf there.');
@@ -101,6 +104,17 @@ BEGIN
 				'A link that works catches up by itself; else see link_contact.'),
 			('link_lag_rows', link.node, lag::numeric, format('%s rows to be acknowledged', coalesce(lag::text, 'unknown')), 'As link_lag.');
 	END LOOP;
+	-- what should be gone there, and what should be equal
+	RETURN QUERY SELECT 'withdrawals_unproven', n.name, coalesce(extract(epoch FROM clock_timestamp() - w.since), 0)::numeric,
+		CASE WHEN w.since IS NULL THEN 'none' ELSE format('%s records, since %s', w.records, w.since) END, 'See spine.withdrawals; the proof comes when the link works.'
+		FROM spine.node n, LATERAL (SELECT count(*) AS records, min(d.at) AS since FROM spine.delivery d
+									WHERE d.destination = n.name AND d.action = 'withdraw' AND d.receipt_id IS NULL) w
+		WHERE NOT n.is_self AND n.state <> 'ended' AND n.conninfo IS NOT NULL;
+	RETURN QUERY SELECT 'comparison', n.name, extract(epoch FROM clock_timestamp() - coalesce(c.at, n.connected_at))::numeric,
+		format('last equal at %s', coalesce(c.at::text, 'no time')), 'See spine.receipts; SELECT spine.reconcile(node) compares at once.'
+		FROM spine.node n, LATERAL (SELECT max(r.ended) AS at FROM spine.receipts r
+									WHERE r.node = n.name AND r.direction = 'sent' AND r.kind = 'reconciliation' AND r.equal) c
+		WHERE NOT n.is_self AND n.state = 'active' AND n.conninfo IS NOT NULL;
 	RETURN QUERY SELECT 'receive_faults', n.name, count(f.node)::numeric, format('%s rows set aside', count(f.node)),
 		'See spine.receive_fault for the errors; mend the cause, then SELECT spine.retry_faults().'
 		FROM spine.node n LEFT JOIN spine.receive_fault f ON f.node = n.name WHERE NOT n.is_self GROUP BY n.name;

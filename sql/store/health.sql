@@ -54,10 +54,13 @@ CREATE TABLE spine.health_limit (
 );
 COMMENT ON TABLE spine.health_limit IS 'From which value on a check of spine.health() is a warning, or critical; null: never. Changed by spine.set_health_limit().';
 INSERT INTO spine.health_limit (check_name, warning, critical, unit, description) VALUES
+	('link_held', 1, 2, 'state', 'Whether a link is paused (1), or behind what the ledger may hold (2).'),
 	('link_contact', 300, 3600, 'seconds', 'Time since a neighbour last answered.'),
 	('link_lag', 300, 3600, 'seconds', 'Age of the oldest row of the ledger that a neighbour has not acknowledged.'),
 	('link_lag_rows', 10000, 100000, 'rows', 'Rows of the ledger that a neighbour has not acknowledged, counted to 100000.'),
 	('clock_difference', 2, 60, 'seconds', 'Difference between a neighbour''s clock and this node''s.'),
+	('withdrawals_unproven', 3600, 86400, 'seconds', 'Age of the oldest withdrawal that a neighbour has not proven.'),
+	('comparison', 172800, 604800, 'seconds', 'Time since a comparison with a neighbour last came out equal.'),
 	('ledger_size', 10, 25, 'percent', 'Size of the delivery ledger, of the disk that holds the data.'),
 	('receive_faults', 1, 1000, 'rows', 'Rows of a neighbour that could not be applied.'),
 	('waiting_rows', 1, 100000, 'rows', 'Rows of a neighbour of data groups that are not published here.'),

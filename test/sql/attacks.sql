@@ -230,6 +230,8 @@ SELECT is(n_as('attacks_ryj_clinician', $$ SELECT 1 FROM maternity_2_0.booking W
 
 -- a neighbour
 
+-- this session may last longer than a neighbour's
+SET spine.neighbour_session = '1d';
 CREATE TEMPORARY TABLE answered (seq serial, status text);
 CREATE FUNCTION send(rows jsonb, more jsonb DEFAULT '{}') RETURNS text LANGUAGE plpgsql AS $$
 DECLARE

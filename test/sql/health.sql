@@ -1,6 +1,6 @@
 -- spine.health(): each check goes from ok to a warning or worse and back; who may ask; the same for Prometheus.
 \ir setup.psql
-SELECT plan(72);
+SELECT plan(83);
 
 CREATE ROLE health_operator;
 CREATE ROLE health_monitor;
@@ -35,7 +35,7 @@ SELECT is(told(r, s), a, format('%s: %s as %s', a, s, r)) FROM (VALUES
 
 SELECT is((SELECT count(*) FROM spine.health() WHERE check_name IS NULL OR subject IS NULL OR state IS NULL OR what IS NULL OR to_do IS NULL), 0::bigint, 'every row is whole');
 SELECT is((SELECT count(*) FROM (SELECT check_name, subject FROM spine.health() GROUP BY 1, 2 HAVING count(*) > 1) x), 0::bigint, 'one row for each check and what it is about');
-SELECT set_eq('SELECT check_name FROM spine.health_limits()', $$ SELECT DISTINCT check_name FROM spine.health_values() UNION SELECT unnest('{link_contact,link_lag,link_lag_rows,clock_difference,slot_wal,cron_failures}'::text[]) $$, 'every check has a limit and every limit a check');
+SELECT set_eq('SELECT check_name FROM spine.health_limits()', $$ SELECT DISTINCT check_name FROM spine.health_values() UNION SELECT unnest('{withdrawals_unproven,comparison,link_held,link_contact,link_lag,link_lag_rows,clock_difference,slot_wal,cron_failures}'::text[]) $$, 'every check has a limit and every limit a check');
 SELECT is((SELECT count(*) FROM spine.health() WHERE state = 'ok' AND to_do <> '' OR state <> 'ok' AND to_do = ''), 0::bigint, 'what is not ok says what to do');
 
 SELECT is((SELECT count(*) FROM spine.health() WHERE check_name ~ '^link_'), 0::bigint, 'a neighbour that is not called has no lag');
@@ -93,6 +93,30 @@ INSERT INTO spine.delivery (destination, relation, record_id, owner, revision, a
 SELECT is(now_is('default_partitions', 'delivery_RQM_default'), 'warning', 'a row without a table of its month');
 DELETE FROM spine."delivery_RQM_default";
 SELECT is(now_is('default_partitions'), 'ok', 'gone');
+
+-- what should be gone at a neighbour, and what should be equal
+
+SELECT spine.connect_node('R1K', 'service=nowhere', '{R1K}') \g /dev/null
+SELECT is(now_is('link_held', 'R1K'), 'ok', 'a link');
+SELECT spine.pause_link('R1K') \g /dev/null
+SELECT is(now_is('link_held', 'R1K'), 'warning', 'that is paused');
+SELECT is(now_is('link_contact', 'R1K'), NULL, 'is not asked for an answer');
+SELECT spine.resume_link('R1K') \g /dev/null
+UPDATE spine.node SET behind = true WHERE name = 'R1K';
+SELECT is(now_is('link_held', 'R1K'), 'critical', 'one that is behind');
+UPDATE spine.node SET behind = false WHERE name = 'R1K';
+SELECT is(now_is('link_held', 'R1K'), 'ok', 'or neither');
+SELECT is(now_is('withdrawals_unproven', 'R1K'), 'ok', 'nothing was withdrawn');
+INSERT INTO spine.delivery (destination, relation, record_id, owner, revision, action, at) VALUES ('R1K', 'x.y', gen_random_uuid(), 'RYJ', 1, 'withdraw', now() - interval '2 hours');
+SELECT is(now_is('withdrawals_unproven', 'R1K'), 'warning', 'a withdrawal that is not proven');
+UPDATE spine.delivery SET receipt_id = gen_random_uuid() WHERE destination = 'R1K';
+SELECT is(now_is('withdrawals_unproven', 'R1K'), 'ok', 'and one that is');
+SELECT is(now_is('comparison', 'R1K'), 'ok', 'a neighbour that was just connected');
+UPDATE spine.node SET connected_at = now() - interval '3 days' WHERE name = 'R1K';
+SELECT is(now_is('comparison', 'R1K'), 'warning', 'was not compared for days');
+INSERT INTO spine.receipt (receipt_id, node, direction, kind, statement, signature, public_key)
+	VALUES (gen_random_uuid(), 'R1K', 'sent', 'reconciliation', format('{"ended": "%s", "equal": true, "tables": {}}', now()), '', '');
+SELECT is(now_is('comparison', 'R1K'), 'ok', 'and was');
 
 -- the access log
 

@@ -156,7 +156,7 @@ sub copied
 
 sub setup
 {
-	my $node = SpineNode->new('rqm', organisation => 'RQM', conf => "autovacuum = off\nlog_statement = none");
+	my $node = SpineNode->new('rqm', organisation => 'RQM', conf => "autovacuum = off\nlog_statement = none\nspine.neighbour_session = 1d");
 	$node->sql("SELECT spine.publish_dataset('" . SpineExchange::definition('1.0') . "'::jsonb)");
 	$node->sql(<<'SETUP');
 CREATE ROLE node_ryj LOGIN;
