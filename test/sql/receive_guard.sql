@@ -143,7 +143,6 @@ RESET standard_conforming_strings;
 SELECT is(send('R1K', (SELECT jsonb_agg(jsonb_build_object('relation', 'maternity.booking', 'action', 'withdraw', 'record_id', gen_random_uuid())) FROM generate_series(1, 100001))), 'refused SP007', 'more rows than a courier sends');
 SELECT is(send('R1K', '[]', jsonb_build_object('position', jsonb_build_object('x', repeat('x', 2000000)))), 'refused SP007', 'a position of megabytes');
 SELECT is(send('R1K', put('R1K', 'maternity.booking', jsonb_build_object('record_id', id(60), 'pregnancy_id', repeat('x', 70000000)))), 'refused SP007', 'a row of 70 MB');
-SELECT diag(call('R1K', next_batch('R1K', put('R1K', 'maternity.booking', jsonb_build_object('record_id', id(60), 'patient_id', id(101)))))::text);
 SELECT is(send('R1K', put('R1K', 'maternity.booking', jsonb_build_object('record_id', id(60), 'patient_id', id(101)) || body)), 'done 1', format('%s: set aside', left(body::text, 40)))
   FROM unnest(ARRAY['{"edd_agreed": 1e400}', '{"dataset_version": null}', '{"patient_id": "x"}', '{"event_at": "yesterday or so"}', '{"edd_agreed": {"a": [1]}}']::jsonb[]) body;
 SELECT is(send('R1K', '[]', '{"episodes": [{"owner": "R1K", "episode_id": "NHS 9990000018"}]}'), 'refused 22P02', 'an episode that is none');
