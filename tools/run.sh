@@ -116,7 +116,7 @@ run_test() {
 			say "no database could be made with the extension" ;;
 	esac
 	# shellcheck disable=SC2086 # file names of ours
-	run perl "$SPINE_SOURCE/tools/harness.pl" --jobs 2 ${slow:+--timeout 3600} $files
+	run perl "$SPINE_SOURCE/tools/harness.pl" --jobs $(($(nproc) + 1)) ${slow:+--timeout 3600} $files
 }
 
 run_demo() {

@@ -55,11 +55,49 @@ sub new
 	  if system("$ENV{SPINE_BINDIR}/postgres -C extension_destdir -D '" . $self->data_dir . "' >/dev/null 2>&1") == 0;
 	return $self if defined $with{start} && !$with{start};
 
+	my $filled = _filled(%with);
+	if ($filled && -d $filled)
+	{
+		_copy($filled, $self->data_dir);
+		$self->start;
+		return $self;
+	}
 	$self->start;
 	$self->safe_psql('postgres', 'CREATE DATABASE ' . DATABASE);
 	$self->sql('SET client_min_messages = warning; CREATE EXTENSION spine CASCADE');
 	$self->create_store(%with) if $with{organisation};
+	if ($filled)
+	{
+		# who else has made it meanwhile is as good
+		$self->stop;
+		mkdir "$filled.$$";
+		_copy($self->data_dir, "$filled.$$");
+		rename "$filled.$$", $filled or PostgreSQL::Test::Utils::system_log('rm', '-rf', "$filled.$$");
+		$self->start;
+	}
 	return $self;
+}
+
+# Where what such a node holds from the first is kept for the other files of the run: it takes seconds to make. A file's
+# second node of one organisation is made by itself, so that no two of a file are one cluster.
+my %taken;
+
+sub _filled
+{
+	my (%with) = @_;
+	return undef if !$with{organisation} || $taken{ $with{organisation} }++;
+	my @parts = ($with{organisation}, $with{organisations} ? 'organisations' : (), ref $with{dataset} ? @{ $with{dataset} } : $with{dataset} // ());
+	mkdir "$ENV{SPINE_RUN}/filled";
+	return "$ENV{SPINE_RUN}/filled/" . join('_', map { s/[^A-Za-z0-9.]/_/gr } @parts);
+}
+
+# A stopped cluster's files, but what it is told.
+sub _copy
+{
+	my ($from, $to) = @_;
+	system_or_bail('sh', '-c', 'cd "$1" && find . -mindepth 1 -maxdepth 1 ! -name postgresql.conf ! -name pg_hba.conf ! -name pg_ident.conf -exec rm -rf {} +', 'sh', $to);
+	system_or_bail('sh', '-c', 'cd "$1" && find . -mindepth 1 -maxdepth 1 ! -name postgresql.conf ! -name pg_hba.conf ! -name pg_ident.conf -exec cp -a {} "$2" \\;', 'sh', $from, $to);
+	return;
 }
 
 # The store and what stands in it from the first.
@@ -112,14 +150,14 @@ sub refused
 	return $err =~ /(?:ERROR|FATAL):  ([0-9A-Z]{5}):/ ? $1 : $err;
 }
 
-# session(ROLE): a psql that stays connected. say_to() sends it a statement, heard() waits for what it prints, ask() does both.
+# session(ROLE, [SECONDS]): a psql that stays connected, for so long (60). say_to() sends it a statement, heard() waits for what it prints, ask() does both.
 sub session
 {
-	my ($self, $role) = @_;
+	my ($self, $role, $seconds) = @_;
 	my ($in, $out) = ('', '');
 	my $run = IPC::Run::start(
 		[ 'psql', '-XAtq', '-v', 'VERBOSITY=verbose', '-d', $self->conninfo($role) ],
-		'<', \$in, '>', \$out, '2>&1', IPC::Run::timeout(60));
+		'<', \$in, '>', \$out, '2>&1', IPC::Run::timeout($seconds // 60));
 	return { in => \$in, out => \$out, run => $run };
 }
 
@@ -167,19 +205,29 @@ sub poll_query_until
 }
 
 # wait_for(QUERY, [EXPECTED, [SECONDS]]): asks until the answer is EXPECTED (t); the
-# milliseconds that took, undef when it did not come.
+# milliseconds that took, undef when it did not come. One connection asks: making one each time takes
+# the processor from those that are waited for.
 sub wait_for
 {
 	my ($self, $query, $expected, $seconds) = @_;
 	$expected //= 't';
+	$seconds //= 60;
 	my $start = time;
-	my $got;
-	do
+	my $got = $self->sql($query);
+	return 1000 * (time - $start) if $got eq $expected;
+
+	my $session = $self->session('postgres', $seconds + 60);
+	while ($got ne $expected && time - $start < $seconds)
 	{
-		$got = $self->sql($query);
-		return 1000 * (time - $start) if $got eq $expected;
-		sleep 0.05;
-	} while time - $start < ($seconds // 60);
+		sleep 0.03;
+		$got = ask($session, $query);
+		chomp $got;
+		die "waiting on " . $self->name . ": $got\n$query\n" if $got =~ /^(?:ERROR|FATAL):/m;
+	}
+	my $took = 1000 * (time - $start);
+	${ $session->{in} } .= "\\q\n";
+	$session->{run}->finish;
+	return $took if $got eq $expected;
 	diag("waited on " . $self->name . " for $expected, last seen $got: $query");
 	return undef;
 }
