@@ -1991,20 +1991,29 @@ GRANT EXECUTE ON FUNCTION spine.disconnect_node(text) TO spine_operator;
 COMMENT ON FUNCTION spine.disconnect_node(text) IS
 	'Ends a link at once: nothing more is sent, nothing more accepted. What was received stays. spine.connect_node connects it again.';
 
-CREATE FUNCTION spine.pause_link(node text) RETURNS void
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+CREATE FUNCTION spine.set_paused(node text, paused boolean) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 	AS $$
 BEGIN
 	PERFORM spine.require_operator();
-	UPDATE spine.link l SET paused = true WHERE l.node = pause_link.node;
+	UPDATE spine.link l SET paused = set_paused.paused, retry_at = CASE WHEN set_paused.paused THEN l.retry_at END
+		WHERE l.node = set_paused.node;
 	IF NOT FOUND THEN
-		RAISE EXCEPTION 'no neighbour "%"', pause_link.node
+		RAISE EXCEPTION 'no neighbour "%"', set_paused.node
 			USING ERRCODE = 'undefined_object';
 	END IF;
 	PERFORM spine.ring_doorbell();
 END
 $$;
+ALTER FUNCTION spine.set_paused(text, boolean) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.set_paused(text, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION spine.set_paused(text, boolean) IS 'spine.pause_link() and spine.resume_link().';
+
+CREATE FUNCTION spine.pause_link(node text) RETURNS void
+	LANGUAGE sql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$SELECT spine.set_paused(node, true)$$;
 ALTER FUNCTION spine.pause_link(text) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.pause_link(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION spine.pause_link(text) TO spine_operator;
@@ -2012,19 +2021,9 @@ COMMENT ON FUNCTION spine.pause_link(text) IS
 	'Sends nothing more to a neighbour until spine.resume_link(): withdrawals and ends of agreements wait too. What it sends is taken. A batch that is on its way may still be applied there.';
 
 CREATE FUNCTION spine.resume_link(node text) RETURNS void
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+	LANGUAGE sql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
-	AS $$
-BEGIN
-	PERFORM spine.require_operator();
-	UPDATE spine.link l SET paused = false, retry_at = NULL WHERE l.node = resume_link.node;
-	IF NOT FOUND THEN
-		RAISE EXCEPTION 'no neighbour "%"', resume_link.node
-			USING ERRCODE = 'undefined_object';
-	END IF;
-	PERFORM spine.ring_doorbell();
-END
-$$;
+	AS $$SELECT spine.set_paused(node, false)$$;
 ALTER FUNCTION spine.resume_link(text) OWNER TO spine_owner;
 REVOKE EXECUTE ON FUNCTION spine.resume_link(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION spine.resume_link(text) TO spine_operator;

@@ -82,6 +82,18 @@ COMMENT ON FUNCTION spine.receipt_figures(text) IS 'What a receipt''s statement 
 
 -- ---------------------------------------------------------------- digests
 
+-- Of rows, their ids and digests side by side, what they come to in the ranges that end at these bounds.
+CREATE FUNCTION spine.sum_ranges(ids uuid[], digests bigint[], after uuid, bounds uuid[]) RETURNS TABLE (upto uuid, n bigint, digest bigint)
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$SELECT b.upto, count(o.id), spine.digest_sum(sum(o.digest))
+		 FROM (SELECT b.upto, lag(b.upto, 1, after) OVER (ORDER BY b.n) AS above, b.n FROM unnest(bounds) WITH ORDINALITY b (upto, n)) b
+			LEFT JOIN unnest(ids, digests) AS o (id, digest) ON (b.above IS NULL OR o.id > b.above) AND (b.upto IS NULL OR o.id <= b.upto)
+		 GROUP BY b.n, b.upto$$;
+ALTER FUNCTION spine.sum_ranges(uuid[], bigint[], uuid, uuid[]) OWNER TO spine_owner;
+REVOKE EXECUTE ON FUNCTION spine.sum_ranges(uuid[], bigint[], uuid, uuid[]) FROM PUBLIC;
+COMMENT ON FUNCTION spine.sum_ranges(uuid[], bigint[], uuid, uuid[]) IS 'Count and digest of rows by ranges of their ids; without bounds, nothing.';
+
 -- What a neighbour should hold of a table. columns: those that it knows; null: it does not know the
 -- group, and what waits there is compared as the document it is.
 CREATE FUNCTION spine.due_ranges(the_relation text, own text[], their text[], columns text[], after uuid, upto uuid, bounds uuid[],
@@ -140,11 +152,8 @@ BEGIN
 		WHERE per_range > 1 AND bounds IS NULL
 		GROUP BY g.k, g.last
 		UNION ALL
-		SELECT b.upto, count(o.id), spine.digest_sum(sum(o.digest)), NULL, NULL
-		FROM (SELECT b.upto, lag(b.upto, 1, after) OVER (ORDER BY b.n) AS above, b.n FROM unnest(bounds) WITH ORDINALITY b (upto, n)) b
-			LEFT JOIN one o ON (b.above IS NULL OR o.id > b.above) AND (b.upto IS NULL OR o.id <= b.upto)
-		WHERE bounds IS NOT NULL
-		GROUP BY b.n, b.upto
+		SELECT s.upto, s.n, s.digest, NULL, NULL
+		FROM spine.sum_ranges(ARRAY(SELECT o.id FROM one o), ARRAY(SELECT o.digest FROM one o), after, bounds) s
 		ORDER BY 1 NULLS LAST;
 END
 $$;
@@ -181,11 +190,8 @@ BEGIN
 		)
 		SELECT o.id, 1::bigint, o.digest, o.revision, o.owner FROM one o WHERE bounds IS NULL
 		UNION ALL
-		SELECT b.upto, count(o.id), spine.digest_sum(sum(o.digest)), NULL, NULL
-		FROM (SELECT b.upto, lag(b.upto, 1, after) OVER (ORDER BY b.n) AS above, b.n FROM unnest(bounds) WITH ORDINALITY b (upto, n)) b
-			LEFT JOIN one o ON (b.above IS NULL OR o.id > b.above) AND (b.upto IS NULL OR o.id <= b.upto)
-		WHERE bounds IS NOT NULL
-		GROUP BY b.n, b.upto
+		SELECT s.upto, s.n, s.digest, NULL, NULL
+		FROM spine.sum_ranges(ARRAY(SELECT o.id FROM one o), ARRAY(SELECT o.digest FROM one o), after, bounds) s
 		ORDER BY 1 NULLS LAST;
 END
 $$;

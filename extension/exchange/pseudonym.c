@@ -244,18 +244,6 @@ coarsen(Datum *value, Oid type, Fineness fineness, TimestampTz origin)
 	}
 }
 
-static bool
-array_names(Datum *names, bool *nulls, int n, const char *name)
-{
-	int			length = (int) strlen(name);
-
-	for (int i = 0; i < n; i++)
-		if (!nulls[i] && VARSIZE_ANY_EXHDR(DatumGetPointer(names[i])) == length &&
-			memcmp(VARDATA_ANY(DatumGetPointer(names[i])), name, length) == 0)
-			return true;
-	return false;
-}
-
 /* The value of this column, NULL when it has none. Not for others to keep. */
 static Datum
 column_named(const Columns *columns, const char *name, bool *isnull)
@@ -294,7 +282,6 @@ spine_pseudonymised(PG_FUNCTION_ARGS)
 	Fineness	fineness = BY_MONTH;
 	TimestampTz origin = 0;
 	Datum	   *withheld;
-	bool	   *withheld_nulls;
 	int			nwithheld;
 	HeapTupleData tuple;
 	JsonbParseState *state = NULL;
@@ -307,7 +294,7 @@ spine_pseudonymised(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	row = PG_GETARG_HEAPTUPLEHEADER(0);
 	key = PG_GETARG_BYTEA_PP(2);
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(4), TEXTOID, -1, false, TYPALIGN_INT, &withheld, &withheld_nulls, &nwithheld);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(4), TEXTOID, -1, false, TYPALIGN_INT, &withheld, NULL, &nwithheld);
 	if (!PG_ARGISNULL(5))
 	{
 		char	   *dates = text_to_cstring(PG_GETARG_TEXT_PP(5));
@@ -344,7 +331,7 @@ spine_pseudonymised(PG_FUNCTION_ARGS)
 		if (column->treatment == LEFT_OUT || columns->nulls[i])
 			continue;
 		/* its own number of a record is not told, and need not be withheld */
-		if (column->treatment != LOCAL_RECORD_ID && array_names(withheld, withheld_nulls, nwithheld, column->name))
+		if (column->treatment != LOCAL_RECORD_ID && spine_is_among(column->name, withheld, nwithheld))
 			continue;
 		switch (column->treatment)
 		{

@@ -117,19 +117,6 @@ sent_type(FunctionCallInfo fcinfo, Oid type, int32 typmod)
 	return sent;
 }
 
-static bool
-is_among(const char *name, int length, Datum *names, int n)
-{
-	for (int i = 0; i < n; i++)
-	{
-		text	   *other = DatumGetTextPP(names[i]);
-
-		if (VARSIZE_ANY_EXHDR(other) == length && memcmp(VARDATA_ANY(other), name, length) == 0)
-			return true;
-	}
-	return false;
-}
-
 /*
  * spine.sent_row(relation text, t record, audience text[], withheld text[]): the row as a part of a
  * batch, with this audience, without its nulls and without these columns. The record's id stands
@@ -147,14 +134,13 @@ spine_sent_row(PG_FUNCTION_ARGS)
 	HeapTupleData tuple;
 	JsonbParseState *state = NULL;
 	JsonbValue *result;
-	Datum	   *hidden = NULL;
-	int			nhidden = 0;
+	Datum	   *hidden;
+	int			nhidden;
 	Datum	   *tokens;
 	int			ntokens;
 	Jsonb	   *sent_row;
 
-	if (ArrayGetNItems(ARR_NDIM(withheld), ARR_DIMS(withheld)) > 0)
-		deconstruct_array(withheld, TEXTOID, -1, false, TYPALIGN_INT, &hidden, NULL, &nhidden);
+	deconstruct_array(withheld, TEXTOID, -1, false, TYPALIGN_INT, &hidden, NULL, &nhidden);
 	deconstruct_array(audience, TEXTOID, -1, false, TYPALIGN_INT, &tokens, NULL, &ntokens);
 
 	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
@@ -177,7 +163,7 @@ spine_sent_row(PG_FUNCTION_ARGS)
 
 		if (column->name == NULL || sent->nulls[i])
 			continue;
-		if (nhidden > 0 && is_among(column->name, column->length, hidden, nhidden))
+		if (spine_is_among(column->name, hidden, nhidden))
 		{
 			if (strcmp(column->name, "local_record_id") != 0)
 				continue;

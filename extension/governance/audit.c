@@ -40,6 +40,7 @@
 #include "errors.h"
 #include "governance/audit.h"
 #include "governance/export.h"
+#include "governance/items.h"
 #include "guc.h"
 
 #define AUDIT_TRANCHE		"spine_audit"
@@ -861,20 +862,6 @@ put_basis(SpineAuditEntry *entry, ArrayType *basis)
 				construct_array(values, kept + 1, TEXTOID, -1, false, TYPALIGN_INT), "the basis");
 }
 
-static bool
-array_names(ArrayType *array, const char *name)
-{
-	Datum	   *values;
-	bool	   *nulls;
-	int			n;
-
-	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, &n);
-	for (int i = 0; i < n; i++)
-		if (!nulls[i] && strcmp(TextDatumGetCString(values[i]), name) == 0)
-			return true;
-	return false;
-}
-
 int64
 spine_audit_opening(const char *organisation, const char *duty, const pg_uuid_t *patient, const char *purpose, text *reason,
 					ArrayType *owners, ArrayType *how, ArrayType *basis, const pg_uuid_t *relationship, TimestampTz until)
@@ -882,6 +869,8 @@ spine_audit_opening(const char *organisation, const char *duty, const pg_uuid_t 
 	Oid			role = GetOuterUserId();
 	const char *user = spine_audit_stated_user();
 	SpineAuditEntry *entry;
+	Datum	   *ways;
+	int			nways;
 
 	/* whoever serves many people says for whom */
 	if (user == NULL && !superuser_arg(role) &&
@@ -896,8 +885,9 @@ spine_audit_opening(const char *organisation, const char *duty, const pg_uuid_t 
 				(errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
 				 errmsg("the reason is longer than %d characters", SPINE_AUDIT_REASON_MAX)));
 
+	deconstruct_array(how, TEXTOID, -1, false, TYPALIGN_INT, &ways, NULL, &nways);
 	entry = palloc(sizeof(SpineAuditEntry));
-	spine_audit_begin(entry, array_names(how, "emergency") ? SPINE_AUDIT_EMERGENCY : SPINE_AUDIT_OPENING,
+	spine_audit_begin(entry, spine_is_among("emergency", ways, nways) ? SPINE_AUDIT_EMERGENCY : SPINE_AUDIT_OPENING,
 					  GetUserNameFromId(role, false));
 	entry->has_patient = true;
 	entry->patient = *patient;

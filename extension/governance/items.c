@@ -162,21 +162,16 @@ spine_json_push(JsonbParseState **state, SpineJsonColumn *column, Datum datum)
 
 /* ---------------------------------------------------------------- a row */
 
-static bool
-array_names(ArrayType *names, const char *name)
+bool
+spine_is_among(const char *name, const Datum *texts, int n)
 {
-	Datum	   *values;
-	bool	   *nulls;
-	int			n;
 	int			length = (int) strlen(name);
 
-	if (ArrayGetNItems(ARR_NDIM(names), ARR_DIMS(names)) == 0)
-		return false;
-	deconstruct_array(names, TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, &n);
 	for (int i = 0; i < n; i++)
 	{
-		if (!nulls[i] && VARSIZE_ANY_EXHDR(DatumGetPointer(values[i])) == length &&
-			memcmp(VARDATA_ANY(DatumGetPointer(values[i])), name, length) == 0)
+		text	   *other = DatumGetTextPP(texts[i]);
+
+		if (VARSIZE_ANY_EXHDR(other) == length && memcmp(VARDATA_ANY(other), name, length) == 0)
 			return true;
 	}
 	return false;
@@ -187,7 +182,10 @@ columns_make(Oid type, int32 typmod, ArrayType *hidden, MemoryContext context)
 {
 	MemoryContext old = MemoryContextSwitchTo(context);
 	Columns    *columns = palloc0(sizeof(Columns));
+	Datum	   *names;
+	int			nnames;
 
+	deconstruct_array(hidden, TEXTOID, -1, false, TYPALIGN_INT, &names, NULL, &nnames);
 	columns->type = type;
 	columns->typmod = typmod;
 	columns->desc = lookup_rowtype_tupdesc_copy(type, typmod);
@@ -200,7 +198,7 @@ columns_make(Oid type, int32 typmod, ArrayType *hidden, MemoryContext context)
 	{
 		Form_pg_attribute column = TupleDescAttr(columns->desc, i);
 
-		columns->left_out[i] = column->attisdropped || array_names(hidden, NameStr(column->attname));
+		columns->left_out[i] = column->attisdropped || spine_is_among(NameStr(column->attname), names, nnames);
 		if (!columns->left_out[i])
 			spine_json_column(&columns->json[i], column->atttypid, column->atttypmod, column->attcollation, context);
 	}
@@ -217,7 +215,8 @@ spine_record_items(PG_FUNCTION_ARGS)
 {
 	HeapTupleHeader row = PG_GETARG_HEAPTUPLEHEADER(0);
 	ArrayType  *withheld = PG_GETARG_ARRAYTYPE_P(2);
-	bool		whole = ArrayGetNItems(ARR_NDIM(withheld), ARR_DIMS(withheld)) == 0;
+	Datum	   *names;
+	int			nnames;
 	Columns    *columns = fcinfo->flinfo->fn_extra;
 	HeapTupleData tuple;
 	JsonbParseState *state = NULL;
@@ -235,13 +234,14 @@ spine_record_items(PG_FUNCTION_ARGS)
 	tuple.t_tableOid = InvalidOid;
 	tuple.t_data = row;
 	heap_deform_tuple(&tuple, columns->desc, columns->values, columns->nulls);
+	deconstruct_array(withheld, TEXTOID, -1, false, TYPALIGN_INT, &names, NULL, &nnames);
 
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < columns->n; i++)
 	{
 		Form_pg_attribute column = TupleDescAttr(columns->desc, i);
 
-		if (columns->nulls[i] || columns->left_out[i] || (!whole && array_names(withheld, NameStr(column->attname))))
+		if (columns->nulls[i] || columns->left_out[i] || spine_is_among(NameStr(column->attname), names, nnames))
 			continue;
 		spine_json_push_key(&state, NameStr(column->attname), (int) strlen(NameStr(column->attname)));
 		spine_json_push(&state, &columns->json[i], columns->values[i]);

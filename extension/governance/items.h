@@ -27,4 +27,7 @@ extern void spine_json_push(JsonbParseState **state, SpineJsonColumn *column, Da
 extern void spine_json_push_key(JsonbParseState **state, const char *key, int length);
 extern void spine_json_push_string(JsonbParseState **state, JsonbIteratorToken token, const char *string, int length);
 
+/* Is the name one of these texts, none of which is NULL? */
+extern bool spine_is_among(const char *name, const Datum *texts, int n);
+
 #endif							/* SPINE_ITEMS_H */

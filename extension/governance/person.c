@@ -444,6 +444,25 @@ spine_person_owners(ArrayType *patients)
 	return owners;
 }
 
+/* Asks what returns one row, as spine_owner; within SPI until the caller ends it. */
+static void
+ask_one(SPIPlanPtr *plan, const char *query, Oid type, Datum argument, SpineOwnerScope *owner)
+{
+	spine_owner_enter(owner);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (*plan == NULL)
+	{
+		SPIPlanPtr	fresh = SPI_prepare_cursor(query, 1, &type, CURSOR_OPT_GENERIC_PLAN);
+
+		if (fresh == NULL || SPI_keepplan(fresh) != 0)
+			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+		*plan = fresh;
+	}
+	if (SPI_execute_plan(*plan, &argument, NULL, true, 0) != SPI_OK_SELECT || SPI_processed != 1)
+		elog(ERROR, "\"%s\" returned no row", query);
+}
+
 ArrayType  *
 spine_person_ids(const pg_uuid_t *patient)
 {
@@ -458,20 +477,7 @@ spine_person_ids(const pg_uuid_t *patient)
 	if (!spine_store_has("identity_link", "from_patient", id) && !spine_store_has("identity_link", "to_patient", id))
 		return construct_array(&id, 1, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
 
-	spine_owner_enter(&owner);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	if (plan == NULL)
-	{
-		Oid			type = UUIDOID;
-		SPIPlanPtr	fresh = SPI_prepare_cursor("SELECT spine.linked_patients($1)", 1, &type, CURSOR_OPT_GENERIC_PLAN);
-
-		if (fresh == NULL || SPI_keepplan(fresh) != 0)
-			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-		plan = fresh;
-	}
-	if (SPI_execute_plan(plan, &id, NULL, true, 0) != SPI_OK_SELECT || SPI_processed != 1)
-		elog(ERROR, "look-up of linked patients failed");
+	ask_one(&plan, "SELECT spine.linked_patients($1)", UUIDOID, id, &owner);
 	MemoryContextSwitchTo(caller);
 	ids = DatumGetArrayTypePCopy(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null));
 	SPI_finish();
@@ -833,20 +839,7 @@ relatives_get(ArrayType *ids, Relatives *relatives)
 	if (!any)
 		return;
 
-	spine_owner_enter(&owner);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	if (plan == NULL)
-	{
-		Oid			type = UUIDARRAYOID;
-		SPIPlanPtr	fresh = SPI_prepare_cursor("SELECT r.mother, r.children FROM spine.relatives_shown($1) r", 1, &type, CURSOR_OPT_GENERIC_PLAN);
-
-		if (fresh == NULL || SPI_keepplan(fresh) != 0)
-			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-		plan = fresh;
-	}
-	if (SPI_execute_plan(plan, &arg, NULL, true, 0) != SPI_OK_SELECT || SPI_processed != 1)
-		elog(ERROR, "look-up of relatives failed");
+	ask_one(&plan, "SELECT r.mother, r.children FROM spine.relatives_shown($1) r", UUIDARRAYOID, arg, &owner);
 	MemoryContextSwitchTo(caller);
 	arg = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null);
 	if (!null)
